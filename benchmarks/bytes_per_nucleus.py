@@ -1,0 +1,122 @@
+"""How many bytes does a nucleus take on disk, and how fast is it written? One JSON line.
+
+    PYTHONPATH=src python benchmarks/bytes_per_nucleus.py [--nuclei 50000] [--level 16] [--grid 0.25] [--corner 25000]
+
+Random smooth nuclei of about 14 px across, 18 to 24 points on a lattice of --grid px, in the density of
+lymphoid tissue, Hilbert order, four class columns, a gland for each third one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geryon.space.boxes import Frame
+from geryon.space.objects import Objects, Outlines, offsets
+from geryon.store.tables import GEOMETRY_LEVEL, TableWriter, hilbert, objects_table
+from geryon.store.wkb import outlines_from_wkb, wkb_from_outlines
+
+CORNER = 25_000
+"""x and y where the tissue begins: doubles near the slide's origin compress worse than in its middle."""
+CLASSES = ("connective", "epithelial", "inflammatory", "other")
+
+
+def nuclei(n: int, grid: float, corner: int = CORNER, seed: int = 0) -> Objects:
+    """n smooth blobs in level0 in a square of tissue, 40 px apart on average, in Hilbert order."""
+    rng = np.random.default_rng(seed)
+    side = 40.0 * np.sqrt(n) + 100
+    centre = rng.uniform(50, side - 50, (n, 2)) + corner
+    centre = centre[np.argsort(hilbert(centre[:, 0].astype(int), centre[:, 1].astype(int), 20), kind="stable")]
+    count = rng.integers(18, 25, n)
+    at, of = offsets(count), np.repeat(np.arange(n), count)
+    turn = 2 * np.pi * (np.arange(at[-1]) - at[of]) / count[of]
+    radius = np.clip(rng.normal(7, 1.2, n), 4, 11)[of]
+    for waves, height in ((2, 0.08), (3, 0.05)):
+        radius = radius * (1 + height * np.cos(waves * turn + rng.uniform(0, 2 * np.pi, n)[of]))
+    x, y = radius * np.cos(turn), radius * rng.uniform(0.7, 1, n)[of] * np.sin(turn)
+    slant = rng.uniform(0, np.pi, n)[of]
+    points = centre[of] + np.stack([x * np.cos(slant) - y * np.sin(slant), x * np.sin(slant) + y * np.cos(slant)], 1)
+    outlines = Outlines(points=np.round(points / grid) * grid, ring_at=at, object_at=np.arange(n + 1))
+    return Objects(
+        frame=Frame(name="level0", mpp_x=0.5, mpp_y=0.5, width=side + corner, height=side + corner),
+        xy=np.add.reduceat(points, at[:-1]) / count[:, None],
+        outlines=outlines,
+        area=_areas(outlines),
+        score=np.clip(rng.normal(225, 18, n), 0, 255).astype(np.uint8),
+        p=np.round(rng.dirichlet([0.3] * len(CLASSES), n) * 255).astype(np.uint8),
+    )
+
+
+def _areas(outlines: Outlines) -> np.ndarray:
+    after = np.arange(1, len(outlines.points) + 1)
+    after[outlines.ring_at[1:] - 1] = outlines.ring_at[:-1]
+    x, y = outlines.points.T
+    return np.add.reduceat(x * y[after] - x[after] * y, outlines.ring_at[:-1]) / 2.0
+
+
+def measure(objects: Objects, level: int) -> dict[str, float]:
+    """Bytes by column and thousands of nuclei a second by step."""
+    n = len(objects)
+    wkb_from_outlines(objects.outlines.take(np.arange(1)))  # compiles
+    start = time.perf_counter()
+    geometry = wkb_from_outlines(objects.outlines)
+    encoded = time.perf_counter()
+    holder = np.where(np.arange(n) // 500 % 3 == 0, (1 << 56) + np.arange(n) // 1500, 0).astype(np.uint64)
+    ids = np.arange(n, dtype=np.uint64) + np.uint64(2 << 56)
+    table = objects_table(objects, ids=ids, class_names=CLASSES, area_um2=objects.area / 4, holder=holder)
+    built = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nuclei.parquet"
+        with TableWriter(path, table.schema, level=level) as writer:
+            writer.write(table)
+        written = time.perf_counter()
+        size, metadata = path.stat().st_size, pq.read_metadata(path)
+    outlines_from_wkb(geometry.slice(0, 1))
+    again = time.perf_counter()
+    outlines_from_wkb(geometry)
+    read = time.perf_counter()
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    columns = {
+        groups[0].column(c).path_in_schema: round(sum(g.column(c).total_compressed_size for g in groups) / n, 2)
+        for c in range(metadata.num_columns)
+    }
+    return {
+        "bytes_per_nucleus": round(size / n, 2),
+        "wkb_k_per_s": round(n / (encoded - start) / 1e3),
+        "table_k_per_s": round(n / (built - encoded) / 1e3),
+        "write_k_per_s": round(n / (written - built) / 1e3, 1),
+        "from_wkb_k_per_s": round(n / (read - again) / 1e3),
+        **{f"bytes_{name}": size for name, size in columns.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nuclei", type=int, default=50_000)
+    parser.add_argument("--level", type=int, default=GEOMETRY_LEVEL)
+    parser.add_argument("--grid", type=float, default=0.25)
+    parser.add_argument("--corner", type=int, default=CORNER)
+    args = parser.parse_args()
+    objects = nuclei(args.nuclei, args.grid, args.corner)
+    about = {
+        "benchmark": "bytes_per_nucleus",
+        "nuclei": args.nuclei,
+        "zstd_level": args.level,
+        "grid_px": args.grid,
+        "corner_px": args.corner,
+    }
+    about |= {"points_per_nucleus": round(len(objects.outlines.points) / args.nuclei, 1)}
+    about |= {"machine": f"{platform.machine()} {platform.system()}", "pyarrow": pa.__version__}
+    print(json.dumps(about | measure(objects, args.level)))
+
+
+if __name__ == "__main__":
+    main()

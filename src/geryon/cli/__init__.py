@@ -1,0 +1,96 @@
+"""The command line: one command a file, each with arguments(parser) and run(args) -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from geryon import __version__
+from geryon.errors import GeryonError, MachineError, from_os_error
+
+COMMANDS = {
+    "demo": ("geryon.cli.demo", "a synthetic slide through the whole of segment, with a picture"),
+    "info": ("geryon.cli.info", "what a slide is: size, µm per pixel and where it came from, levels, tissue"),
+    "segment": ("geryon.cli.segment", "find nuclei, glands, lumina and tissue classes on slides"),
+    "export": ("geryon.cli.export", "write results for other tools: geojson (QuPath), csv"),
+    "fit": ("geryon.cli.fit", "train a network from a recipe"),
+    "evaluate": ("geryon.cli.evaluate", "score a model on a labelled source"),
+    "synth": ("geryon.cli.synth", "make a synthetic slide with exact truth"),
+    "import-weights": ("geryon.cli.import_weights", "turn published weights of others into a model file"),
+}
+
+_MACHINE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EIO}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (see errors.py)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name not in COMMANDS:
+        return _overview(words)
+    module = import_module(COMMANDS[name][0])
+    args = command_parser(name, module).parse_args(words[words.index(name) + 1 :])
+    return run(module, args)
+
+
+def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of one command, with the options that all have."""
+    parser = argparse.ArgumentParser(prog=f"geryon {name}", description=COMMANDS[name][1])
+    module.arguments(parser)
+    parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append what happens to this file")
+    return parser
+
+
+def run(module: ModuleType, args: argparse.Namespace) -> int:
+    """Run a parsed command with its listeners; errors become one sentence and their exit code."""
+    from geryon.cli.listen import listening
+
+    try:
+        with listening(quiet=args.quiet, log=args.log) as listener:
+            args.tell, args.say = listener.tell, listener.say
+            return int(module.run(args))
+    except KeyboardInterrupt:
+        return _fail("interrupted: the same command resumes", 130)
+    except GeryonError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        return 0
+    except MemoryError:
+        return _fail(
+            "out of memory; close other programs, or use smaller windows; finished work is kept", MachineError.exit_code
+        )
+    except OSError as error:
+        if error.errno not in _MACHINE_ERRNOS:
+            raise
+        told = from_os_error(error, where=str(error.filename or ""), doing="reading or writing")
+        return _fail(str(told), told.exit_code)
+
+
+def _overview(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="geryon",
+        description="Nuclei, glands, lumina and tissue from H&E slides, as files your own tools open.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:15} {summary}" for name, (_, summary) in COMMANDS.items())
+        + "\n\ngeryon COMMAND --help tells more; try `geryon demo` first.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="geryon COMMAND [options]",
+    )
+    parser.add_argument("--version", action="version", version=f"geryon {__version__}")
+    parser.add_argument("command", nargs="?", help="see below")
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.print_help()
+        return 0 if not words else 2
+    return _fail(f"there is no command {args.command!r}; choose one of: {', '.join(COMMANDS)}", 2)
+
+
+def _fail(sentence: str, code: int) -> int:
+    sys.stderr.write(f"geryon: {sentence}\n")
+    return code

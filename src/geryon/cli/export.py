@@ -1,0 +1,40 @@
+"""geryon export: results in the format of QuPath or a spreadsheet."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from geryon.plugins import names
+from geryon.store.export import EXPORTERS
+
+HELP = "write results in the format of another program (QuPath, a spreadsheet)"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("folder", type=Path, help="one slide's results: OUT/<slide>")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help="|".join(names(EXPORTERS, "geryon.exporters")))
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="file or folder to write; without it, beside the results"
+    )
+    parser.add_argument("--task", action="append", metavar="NAME", help="only this task; may be given again")
+    parser.add_argument("--gzip", action="store_true", help="compress (QuPath opens .geojson.gz as it is)")
+    parser.add_argument(
+        "--canvas",
+        action="store_true",
+        help="coordinates in the file's whole canvas, not in the part that QuPath shows (MRXS, SCN)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and name the files made."""
+    from geryon.flows.export import export
+
+    tell = getattr(args, "tell", None)
+    extra = {"tell": tell} if tell else {}
+    made = export(args.folder, to=args.to, out=args.out, tasks=args.task, gzip=args.gzip, canvas=args.canvas, **extra)
+    if not getattr(args, "quiet", False):
+        for path in made:
+            print(path)
+    return 0

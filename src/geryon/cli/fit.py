@@ -1,0 +1,75 @@
+"""geryon fit: train a model from a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+EPILOG = """\
+examples:
+  geryon fit recipes/geryon-s.yaml --out runs/a --data data
+  geryon fit recipes/geryon-s.yaml --out runs/a --data data --minutes 90
+  geryon fit --show-schema
+
+OUT gets NAME.safetensors, its card NAME.md, log.csv and validation.csv. Ctrl-C keeps the state; the same
+command goes on from it.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("recipe", nargs="?", type=Path, help="a recipe (YAML)")
+    parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder with the sources' folders (default: here)")
+    parser.add_argument("--pack", type=Path, help="where packed samples are kept and found again (default: in OUT)")
+    parser.add_argument("--samples", type=Path, help="learn from this pack as it is, without looking at the sources")
+    parser.add_argument("--minutes", type=float, help="end the schedule after so long, instead of the recipe's limit")
+    parser.add_argument("--show-schema", action="store_true", help="print what may stand in a recipe (JSON Schema)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or print the schema."""
+    from geryon.errors import UsageError
+    from geryon.train import recipe
+
+    if args.show_schema:
+        args.say(recipe.schema())
+        return 0
+    if args.recipe is None or args.out is None:
+        raise UsageError(what="a recipe and --out are needed", mend="geryon fit RECIPE --out DIR")
+    checked = recipe.read_recipe(args.recipe)
+
+    from geryon.train.fit import Where, fit
+
+    with asked_to_stop() as stop:
+        where = Where(data=args.data, pack=args.pack, samples=args.samples, minutes=args.minutes, stop=stop)
+        fitted = fit(checked, out=args.out, where=where, tell=args.tell)
+    if fitted.model is None:
+        args.say(f"stopped at step {fitted.step}; the same command goes on from there")
+        return 130
+    args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
+    return 0
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """A question that Ctrl-C (or a polite kill) answers with yes; a second Ctrl-C interrupts at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""geryon info: what a slide is, before any time is spent on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from geryon.errors import GeryonError, SomeFailedError
+from geryon.slides.reader import Slide, open_slide
+from geryon.slides.tissue import low_power, tissue_mask
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "slides", nargs="+", type=Path, metavar="SLIDE", help="slide files, pictures or OME-Zarr folders"
+    )
+    parser.add_argument("--mpp", type=float, help="µm per pixel of level 0; beats what the file says")
+    parser.add_argument("--reader", help="the reader to use in place of the choice by content")
+    parser.add_argument("--no-tissue", action="store_true", help="do not look for tissue (faster on large slides)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a slide, one a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what each slide is; of several, those that can't be used come in a table at the end."""
+    failed: list[GeryonError] = []
+    for path in args.slides:
+        try:
+            facts = slide_facts(path, mpp=args.mpp, reader=args.reader, tissue=not args.no_tissue)
+        except GeryonError as error:
+            if len(args.slides) == 1:
+                raise
+            failed.append(error)
+            if args.json:
+                print(json.dumps({"path": str(path), "error": str(error), "exit_code": error.exit_code}))
+            continue
+        print(json.dumps(facts, ensure_ascii=False) if args.json else _as_text(facts), flush=True)
+    if not failed:
+        return 0
+    for reason in failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    raise SomeFailedError(
+        what=f"{len(failed)} of {len(args.slides)} slides can't be used", mend="the reasons stand above, one a slide"
+    )
+
+
+def slide_facts(path: Path, *, mpp: float | None, reader: str | None, tissue: bool) -> dict[str, Any]:
+    """All that is known of a slide, as plain values ready for JSON."""
+    with open_slide(path, mpp=mpp, reader=reader) as slide:
+        tissue_mm2, damage = _look(slide) if tissue else (None, ())
+        return {
+            "path": str(path),
+            "name": slide.name,
+            "reader": slide.reader,
+            "width_px": slide.size[0],
+            "height_px": slide.size[1],
+            "area_mm2": round(slide.frame.area_mm2, 6),
+            "mpp_x": slide.mpp[0],
+            "mpp_y": slide.mpp[1],
+            "mpp_source": slide.mpp_source,
+            "objective": slide.objective,
+            "levels": [
+                {"width_px": level.width, "height_px": level.height, "downsample": round(level.downsample_x, 4)}
+                for level in slide.levels
+            ],
+            "tissue_mm2": tissue_mm2,
+            "warnings": [*slide.warnings, *damage],
+        }
+
+
+def _look(slide: Slide) -> tuple[float, tuple[str, ...]]:
+    seen = low_power(slide)
+    lost = float(seen.unreadable.mean())
+    damage = (f"{lost:.1%} of the slide can't be read: damaged file",) if lost else ()
+    return round(tissue_mask(slide, seen).area_mm2, 6), damage
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    levels = ", ".join(f"{at['width_px']} x {at['height_px']} (1/{at['downsample']:g})" for at in facts["levels"])
+    x, y = facts["mpp_x"], facts["mpp_y"]
+    lines = {
+        "reader": facts["reader"],
+        "size": f"{facts['width_px']} x {facts['height_px']} px, {facts['area_mm2']:g} mm²",
+        "µm/px": f"{x:g}" + (f" x {y:g}" if x != y else "") + f" ({facts['mpp_source']})",
+        "objective": f"{facts['objective']:g}x" if facts["objective"] else "not stated",
+        "levels": levels,
+        "tissue": "not looked for" if facts["tissue_mm2"] is None else f"{facts['tissue_mm2']:g} mm²",
+    }
+    text = [facts["path"], *(f"  {name:<10}{value}" for name, value in lines.items())]
+    return "\n".join([*text, *(f"  warning   {w}" for w in facts["warnings"])])

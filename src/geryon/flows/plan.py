@@ -1,0 +1,97 @@
+"""What a run over one slide will do: its windows and tiles, from the slide and the question alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from geryon.nets.model import CELL_PX, HALO_PX, STEP_PX, Model, frame_of, halo_px
+from geryon.space.boxes import Box, Frame
+from geryon.space.windows import Tiling, Window
+from geryon.tasks.task import Task
+
+Cell = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutting:
+    """Sizes in pixels of the network's input."""
+
+    window_px: int = STEP_PX
+    """Core of a network window."""
+    halo_px: int = HALO_PX
+    """Halo of a network window."""
+    tile_px: int = 1024
+    """Side of a tile, the piece that is decoded and kept; changes nothing in the result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which windows the network sees and which tiles are decoded, in order."""
+
+    work: Frame
+    """The frame in which the network's pixels count."""
+    model_mpp: float
+    cutting: Cutting
+    windows: Tiling
+    tiles: Tiling
+    kept: tuple[Cell, ...]
+    """Windows with tissue, row by row."""
+    skipped: int
+    """Windows without."""
+    cells: tuple[Cell, ...]
+    """Tiles that meet a kept window, row by row."""
+    look_px: int
+    """How far decoding looks past a tile, in work pixels: the farthest reach of the tasks."""
+
+    def window(self, cell: Cell) -> Window:
+        """What the network sees for a window."""
+        return self.windows.window(*cell, self.cutting.halo_px)
+
+    def tile(self, cell: Cell, task: Task) -> Window:
+        """What a task's decoder sees for a tile, in the task's frame."""
+        frame = frame_of(task, self.work, self.model_mpp)
+        core = Window(self.tiles.box(*cell), self.tiles.box(*cell)).at(frame).core
+        return Window(core, core.grow(halo_px(task, frame)))
+
+    def needed(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The kept windows that these tiles look at, row by row."""
+        kept = set(self.kept)
+        seen: set[Cell] = set()
+        for cell in cells:
+            seen.update(self.windows.meeting(self.tiles.box(*cell).grow(self.look_px)))
+        return sorted(kept & seen)
+
+    def last_row(self, row: int) -> int:
+        """The last row of windows that the tiles of a row look at."""
+        return math.ceil(((row + 1) * self.tiles.step + self.look_px) / self.windows.step) - 1
+
+    def first_row(self, row: int) -> int:
+        """The first row of windows that the tiles of a row look at."""
+        return max(0, (row * self.tiles.step - self.look_px) // self.windows.step)
+
+
+def make_plan(
+    level0: Frame, work_mpp: float, net: Model, *, has_tissue: Callable[[Box], bool], cutting: Cutting
+) -> Plan:
+    """The plan for a slide whose windows are read at `work_mpp`."""
+    tasks, model_mpp = net.tasks, net.mpp
+    work = level0.at(work_mpp)
+    windows = Tiling(frame=work, step=cutting.window_px, cell=CELL_PX)
+    tiles = Tiling(frame=work, step=cutting.tile_px, cell=CELL_PX)
+    every = [(row, column) for row in range(windows.rows) for column in range(windows.columns)]
+    kept = tuple(cell for cell in every if has_tissue(windows.box(*cell).meet(work.box)))
+    cells = {tile for cell in kept for tile in tiles.meeting(windows.box(*cell).meet(work.box))}
+    look = max((halo_px(t, frame_of(t, work, model_mpp)) * t.mpp / model_mpp for t in tasks), default=0.0)
+    return Plan(
+        work=work,
+        model_mpp=model_mpp,
+        cutting=cutting,
+        windows=windows,
+        tiles=tiles,
+        kept=kept,
+        skipped=len(every) - len(kept),
+        cells=tuple(sorted(cells)),
+        look_px=math.ceil(look),
+    )

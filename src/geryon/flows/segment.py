@@ -1,0 +1,181 @@
+"""Segment: a slide goes in; nuclei, glands, lumina and tissue classes come out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from geryon import events
+from geryon.flows.finish import Look, Work, digest, part_name, write_results
+from geryon.flows.many import each
+from geryon.flows.pieces import packed
+from geryon.flows.plan import Cell, Cutting, Plan, make_plan
+from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
+from geryon.nets.mosaic import Mosaic
+from geryon.runtime.stream import Lanes, stream
+from geryon.slides.formats import stem as name_of
+from geryon.slides.reader import Slide, open_slide
+from geryon.slides.tissue import low_power, window_mask
+from geryon.space.boxes import Box
+from geryon.store.parts import Parts
+from geryon.store.run import RunRecord, is_whole, read_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run may be told beside the slide, the model and the tasks."""
+
+    mpp: float | None = None
+    """µm per pixel of the slide, where the file is silent or wrong."""
+    mask: Path | None = None
+    """The user's own tissue mask, any scale."""
+    use_mask: bool | None = None
+    """Whether the built-in mask is used; None: on slides of 4 mm² and more."""
+    engine: str = "auto"
+    """Name of the engine; "auto" takes a GPU where there is one."""
+    labels: bool = False
+    """Whether instance maps are written too."""
+    cutting: Cutting = field(default_factory=Cutting)
+    """Sizes of windows and tiles."""
+
+
+def segment(
+    path: str | Path,
+    *,
+    out: str | Path,
+    model: str | Path | Model = "geryon-s",
+    tasks: Sequence[str] | None = None,
+    options: Options | None = None,
+    tell: events.Tell = events.nobody,
+) -> RunRecord:
+    """Find every object of every task in one pass over a slide; return the record of the run.
+
+    A finished slide is not touched; an interrupted one goes on where it stopped and gives the same bytes.
+    """
+    options = options or Options()
+    with open_slide(path, mpp=options.mpp) as slide:
+        folder = Path(out) / slide.name
+        if is_whole(folder):
+            return read_run(folder)
+        net = model if isinstance(model, Model) else load_model(model, engine=options.engine, tasks=tasks)
+        return segment_slide(slide, net, folder, options=options, tell=tell)
+
+
+def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, tell: events.Tell) -> RunRecord:
+    """The same for an open slide and a loaded model."""
+    began = perf_counter()
+    for text in slide.warnings:
+        tell(events.Warned(text=text))
+    seen = low_power(slide)
+    tissue = window_mask(slide, asked=options.use_mask, given=options.mask, seen=seen)
+    plan = make_plan(slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=tissue.touches, cutting=options.cutting)
+    clock = {"look": perf_counter() - began}
+    with Parts(folder, key=digest(slide, net, plan), tell=tell) as parts:
+        _decode_tiles(slide, net, plan, parts, tell)
+        clock["windows"] = perf_counter() - began - clock["look"]
+        work = Work(slide=slide, net=net, plan=plan, folder=folder)
+        return write_results(work, parts, Look(seen=seen, tissue=tissue), clock, tell)
+
+
+def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: events.Tell) -> None:
+    began = perf_counter()
+    todo = [cell for cell in plan.cells if not parts.has(part_name(cell))]
+    windows = plan.needed(todo)
+    tell(events.Started(stage="segment", total=len(plan.kept), unit="windows", done=len(plan.kept) - len(windows)))
+
+    def read(cell: Cell) -> tuple[np.ndarray, Box]:
+        outer = plan.window(cell).outer
+        return read_window(slide, outer), outer
+
+    def predict(batch: Sequence[tuple[np.ndarray, Box]]) -> Sequence[dict[str, np.ndarray]]:
+        return net.maps([image for image, _ in batch], [outer for _, outer in batch])
+
+    lanes = Lanes(readers=min(2, net.engine.lanes), workers=net.engine.lanes, batch=net.engine.batch)
+    maps = stream(windows, read, predict, lanes)
+    for cell, found in decoded(net, plan, todo, _told(maps, plan, tell)):
+        parts.keep(part_name(cell), packed(found))
+    tell(events.Finished(stage="segment", seconds=perf_counter() - began))
+
+
+def decoded(
+    net: Model, plan: Plan, todo: Sequence[Cell], maps: Iterator[tuple[Cell, dict[str, np.ndarray]]]
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Each tile with what its tasks find in it, as soon as the windows it looks at are there."""
+    mosaic = Mosaic(plan.windows, net.tasks)
+    rows = deque(sorted({row for row, _ in todo}))
+    with ThreadPoolExecutor(net.engine.lanes, thread_name_prefix="decode") as pool:
+        under_way: deque[tuple[int, list[tuple[Cell, Future[dict[str, Any]]]]]] = deque()
+
+        def start(row: int) -> None:
+            cells = [cell for cell in todo if cell[0] == row]
+            under_way.append((row, [(cell, pool.submit(decode, net, plan, mosaic, cell)) for cell in cells]))
+
+        def finish() -> Iterator[tuple[Cell, dict[str, Any]]]:
+            row, futures = under_way.popleft()
+            yield from ((cell, future.result()) for cell, future in futures)
+            mosaic.forget_above(plan.first_row(row + 1))
+
+        for cell, found in maps:
+            while rows and plan.last_row(rows[0]) < cell[0]:
+                start(rows.popleft())
+                if len(under_way) > 1:
+                    yield from finish()
+            while under_way and all(future.done() for _, future in under_way[0][1]):
+                yield from finish()
+            window = plan.window(cell)
+            mosaic.put(cell, clipped(core_of(found, window), window))
+        for row in rows:
+            start(row)
+        while under_way:
+            yield from finish()
+
+
+def decode(net: Model, plan: Plan, mosaic: Mosaic, cell: Cell) -> dict[str, Any]:
+    """What each task finds in a tile."""
+    windows = {task.name: plan.tile(cell, task) for task in net.tasks}
+    return {t.name: t.decode(mosaic.region(t, windows[t.name]), windows[t.name], t) for t in net.tasks}
+
+
+def read_window(slide: Slide, outer: Box) -> np.ndarray:
+    """The image of a window (uint8 [y, x, 3]); outside the slide it is mirrored at the slide's border."""
+    frame = outer.frame
+    right, bottom = int(np.ceil(frame.width - 1e-6)), int(np.ceil(frame.height - 1e-6))
+    x0, y0, x1, y1 = (round(edge) for edge in (outer.xmin, outer.ymin, outer.xmax, outer.ymax))
+    inside = Box(frame, max(0, x0), max(0, y0), min(right, x1), min(bottom, y1))
+    image = slide.read(inside, frame.mpp_x)
+    return mirrored(image, (max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)))
+
+
+def _told(
+    maps: Iterator[tuple[Cell, dict[str, np.ndarray]]], plan: Plan, tell: events.Tell
+) -> Iterator[tuple[Cell, dict[str, np.ndarray]]]:
+    area_mm2 = (plan.windows.step * plan.work.mpp_x / 1000.0) ** 2
+    for cell, found in maps:
+        yield cell, found
+        tell(events.Advanced(stage="segment", note=f"{area_mm2:.2f} mm²"))
+
+
+def segment_all(
+    paths: Sequence[str | Path],
+    *,
+    out: str | Path,
+    model: str | Path = "geryon-s",
+    tasks: Sequence[str] | None = None,
+    options: Options | None = None,
+    tell: events.Tell = events.nobody,
+) -> list[RunRecord]:
+    """The records of several slides, the model loaded once; see flows.many for what failures do."""
+    options = options or Options()
+    net = load_model(model, engine=options.engine, tasks=tasks)
+
+    def one(path: Path) -> RunRecord:
+        return segment(path, out=out, model=net, tasks=tasks, options=options, tell=tell)
+
+    return each([Path(p) for p in paths], one, out=Path(out), name_of=name_of, tell=tell)

@@ -1,0 +1,217 @@
+"""A model: its tasks and a network that answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from geryon.errors import InputError, UsageError
+from geryon.nets.engine import Engine, MapsOfWindow, open_engine
+from geryon.nets.mosaic import Mosaic, core_of
+from geryon.nets.topologies import Head
+from geryon.nets.weights import ModelDocument, file_sha256, read_document, read_tensors
+from geryon.space.boxes import Box, Frame
+from geryon.space.objects import Objects, join_objects, no_objects
+from geryon.space.seams import link, whole_regions
+from geryon.space.windows import Tiling, Window
+from geryon.tasks import regions
+from geryon.tasks.task import Task
+
+STEP_PX = 1024
+"""Core of a network window: large enough that the halo costs a third, small enough for caches and laptops."""
+CELL_PX = 64
+"""Windows at the right and lower border are whole multiples of this."""
+HALO_PX = 96
+"""Halo of a network window; docs/topology.md has what smaller ones change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a model found in one image, in the image's own pixels."""
+
+    objects: dict[str, Objects]
+    rasters: dict[str, np.ndarray]
+    """uint8 [y, x, class] on the task's own grid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Tasks, the resolution that they are asked at, and the engine that runs the network."""
+
+    document: ModelDocument
+    sha256: str
+    tasks: tuple[Task, ...]
+    engine: Engine
+
+    @property
+    def mpp(self) -> float:
+        """µm per pixel of the images that the network takes."""
+        return self.document.mpp
+
+    def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
+        """The maps of images at the model's mpp; those of one size go through the network together."""
+        out: dict[int, MapsOfWindow] = {}
+        for size in sorted({image.shape for image in images}):
+            chosen = [i for i, image in enumerate(images) if image.shape == size]
+            out.update(
+                zip(chosen, self.engine.maps([images[i] for i in chosen], [places[i] for i in chosen]), strict=True)
+            )
+        return [out[i] for i in range(len(images))]
+
+    def predict(self, image: np.ndarray, mpp: float) -> Prediction:
+        """Objects and rasters of one image (uint8 [y, x, 3]) in memory, in one piece."""
+        height, width = image.shape[:2]
+        level0 = Frame(name="level0", mpp_x=mpp, mpp_y=mpp, width=width, height=height)
+        work, scaled = at_model_mpp(image, level0, self.mpp)
+        mosaic = self._mosaic(scaled, work)
+        objects, rasters = {}, {}
+        for task in self.tasks:
+            frame = frame_of(task, work, self.mpp)
+            window = whole_window(frame, task, work)
+            found = task.decode(mosaic.region(task, window), window, task)
+            if task.seam == "place":
+                rasters[task.name] = found
+            else:
+                objects[task.name] = (_whole(found, task) if task.seam == "join" else found).to(level0)
+        return Prediction(objects=objects, rasters=rasters)
+
+    def _mosaic(self, image: np.ndarray, work: Frame) -> Mosaic:
+        tiling = Tiling(frame=work, step=STEP_PX, cell=CELL_PX)
+        mosaic = Mosaic(tiling, self.tasks)
+        for row in range(tiling.rows):
+            for column in range(tiling.columns):
+                window = tiling.window(row, column, HALO_PX)
+                [maps] = self.maps([cut(image, window.outer)], [window.outer])
+                mosaic.put((row, column), clipped(core_of(maps, window), window))
+        return mosaic
+
+
+def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] | None = None) -> Model:
+    """The model of that name (shipped with the package) or in that .safetensors file."""
+    path = find_model(name)
+    document = read_document(path)
+    chosen = choose(document.task_values(), tasks)
+    opened = open_engine(engine, document, read_tensors(path), heads_of(chosen, document.mpp))
+    return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened)
+
+
+def find_model(name: str | Path) -> Path:
+    """The file of a shipped model, or the path itself."""
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        if not path.is_file():
+            raise InputError(what="there is no such model file", where=str(path), mend="check the path")
+        return path
+    shipped = resources.files("geryon") / "weights" / f"{name}.safetensors"
+    if not shipped.is_file():
+        raise UsageError(
+            what=f"no model is called {name!r}",
+            mend=f"choose one of {', '.join(shipped_models()) or '(none is shipped)'} or give a .safetensors file",
+        )
+    return Path(str(shipped))
+
+
+def shipped_models() -> list[str]:
+    """Names of the models inside the package."""
+    folder = resources.files("geryon") / "weights"
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name.removesuffix(".safetensors") for entry in folder.iterdir() if entry.name.endswith(".safetensors")
+    )
+
+
+def choose(tasks: Sequence[Task], asked: Sequence[str] | None) -> tuple[Task, ...]:
+    """The asked tasks in the model's order; all where none are asked."""
+    names = [t.name for t in tasks]
+    unknown = [name for name in asked or () if name not in names]
+    if unknown:
+        raise UsageError(
+            what=f"this model has no task {', '.join(map(repr, unknown))}", mend=f"choose among: {', '.join(names)}"
+        )
+    return tuple(t for t in tasks if asked is None or t.name in asked)
+
+
+def heads_of(tasks: Sequence[Task], mpp: float) -> tuple[Head, ...]:
+    """What the network must give for these tasks when it sees `mpp`."""
+    return tuple(
+        Head(name=f"{t.name}/{m.name}", channels=m.channels, stride=round(t.mpp * m.coarse / mpp))
+        for t in tasks
+        for m in t.maps
+    )
+
+
+def frame_of(task: Task, work: Frame, model_mpp: float) -> Frame:
+    """The frame of a task's maps when the network sees the work frame."""
+    return work.at(work.mpp_x * (task.mpp / model_mpp))
+
+
+def whole_window(frame: Frame, task: Task, work: Frame) -> Window:
+    """All of a slide as one window, its core whole cells of the coarsest map, with the task's halo."""
+    cell = max(m.coarse for m in task.maps)
+    columns = -(-int(np.ceil(frame.width - 1e-6)) // cell) * cell
+    rows = -(-int(np.ceil(frame.height - 1e-6)) // cell) * cell
+    core = Box(frame, 0.0, 0.0, columns, rows)
+    return Window(core, core.grow(halo_px(task, frame)))
+
+
+def halo_px(task: Task, frame: Frame) -> int:
+    """The task's reach in whole cells of its coarsest map, in pixels of the frame."""
+    cell = max(m.coarse for m in task.maps)
+    return int(np.ceil(task.reach_um / task.mpp / cell)) * cell
+
+
+def at_model_mpp(image: np.ndarray, level0: Frame, mpp: float) -> tuple[Frame, np.ndarray]:
+    """The frame the network works in and the image in it; within 2 % of the asked mpp nothing is resampled."""
+    if abs(level0.mpp_x / mpp - 1) <= 0.02:
+        return replace(level0, name="task"), image
+    work = level0.at(mpp)
+    size = max(1, round(work.width)), max(1, round(work.height))
+    how = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
+    return work, cv2.resize(image, size, interpolation=how)
+
+
+def cut(image: np.ndarray, box: Box) -> np.ndarray:
+    """The part of the image in a box of whole pixels, mirrored where the box reaches outside."""
+    x0, y0, x1, y1 = (round(edge) for edge in (box.xmin, box.ymin, box.xmax, box.ymax))
+    height, width = image.shape[:2]
+    part = image[max(0, y0) : min(height, y1), max(0, x0) : min(width, x1)]
+    return mirrored(part, (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)))
+
+
+def mirrored(image: np.ndarray, margins: tuple[int, int, int, int]) -> np.ndarray:
+    """The image with margins (above, below, left, right) filled by mirroring it at its border."""
+    above, below, left, right = margins
+    if not any(margins):
+        return np.ascontiguousarray(image)
+    return np.pad(image, ((above, below), (left, right), (0, 0)), mode="symmetric")
+
+
+def clipped(maps: MapsOfWindow, window: Window) -> MapsOfWindow:
+    """The maps of a core with zeros where it reaches past the slide, so that no object does."""
+    frame = window.frame
+    if window.core.xmax <= frame.width and window.core.ymax <= frame.height:
+        return maps
+    for plane in maps.values():
+        stride = window.core.height / plane.shape[0]
+        plane[max(0, int(np.ceil((frame.height - window.core.ymin) / stride - 1e-6))) :] = 0
+        plane[:, max(0, int(np.ceil((frame.width - window.core.xmin) / stride - 1e-6))) :] = 0
+    return maps
+
+
+def _whole(fragments: Any, task: Task) -> Objects:
+    cell = (0, 0)
+    groups = link([(cell, fragments.band)]).groups()
+    single = np.ones(len(fragments.place), bool)
+    for parts in groups.values():
+        for _, number in parts:
+            single[number - 1] = False
+    found = [regions.finished(fragments, single, task)]
+    found += [regions.finished_region(r, task) for r in whole_regions({cell: fragments}, groups.values())]
+    return join_objects(found) if found else no_objects(fragments.core.frame, len(task.class_names))

@@ -1,0 +1,302 @@
+"""A model as one file: tensors in safetensors, and one JSON document in its header that says what they are.
+
+Safetensors metadata are strings only, so the document is stored as one string under the key "geryon".
+Nothing in the file is code, and nothing of it is trusted before its header and document are checked.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from geryon.errors import InputError, from_os_error
+from geryon.tasks.task import ClassTree, Task, get_task, with_classes
+
+KEY = "geryon"
+FORMAT = 1
+"""Raised when older readers could misread a document."""
+HEADER_MAX_BYTES = 100_000_000
+"""What safetensors itself allows; a larger length is a damaged file."""
+USES = ("open", "research")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDocument:
+    """One task as the model knows it."""
+
+    name: str
+    """In tasks.TASKS or an entry point."""
+    classes: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    """The model's own class tree, where it differs from the task's."""
+    is_cut: bool = False
+    """Whether the tree's branches are its classes."""
+    mpp: float | None = None
+    """The model's own resolution of the maps, where it differs from the task's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDocument:
+    """One training source and its terms."""
+
+    name: str
+    licence: str
+    use: str
+    """"open" or "research"."""
+    citation: str = ""
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDocument:
+    """What a weights file says about itself."""
+
+    name: str
+    version: str
+    topology: str
+    """In nets.topologies.TOPOLOGIES."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the topology."""
+    tasks: tuple[TaskDocument, ...]
+    mpp: float = 0.5
+    """µm per pixel of the images the network takes."""
+    normalisation: str = "RGB 0..255, as read; scaled inside the network"
+    sources: tuple[SourceDocument, ...] = ()
+    use: str = "open"
+    """"research" where any source is for research only."""
+    held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{source: groups that training did not see}."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Figures of the run: steps, seconds, losses, validation."""
+    format: int = FORMAT
+
+    def task_values(self) -> tuple[Task, ...]:
+        """The tasks with the model's own classes and resolution in place of the defaults."""
+        return tuple(_task_value(document) for document in self.tasks)
+
+
+def _task_value(document: TaskDocument) -> Task:
+    task = get_task(document.name)
+    if document.mpp is not None:
+        task = replace(task, mpp=document.mpp)
+    if document.classes is None:
+        return task
+    tree = ClassTree(document.classes, document.is_cut)
+    colours = task.colours if len(task.colours) == len(tree.leaves) else spread_colours(len(tree.leaves))
+    return replace(with_classes(task, tree), colours=colours)
+
+
+def spread_colours(n: int) -> tuple[tuple[int, int, int], ...]:
+    """n RGB colours that differ, for class trees that bring none (hues by the golden angle)."""
+    hues = [(i * 0.618034) % 1.0 for i in range(n)]
+    return tuple(_rgb(*colorsys.hsv_to_rgb(hue, 0.75, 0.85)) for hue in hues)
+
+
+def _rgb(r: float, g: float, b: float) -> tuple[int, int, int]:
+    return round(255 * r), round(255 * g), round(255 * b)
+
+
+def task_document(task: Task) -> TaskDocument:
+    """How this task is written into a model file: with its classes and mpp, so that later defaults change nothing."""
+    tree = task.classes
+    return TaskDocument(
+        name=task.name, classes=tree.branches if tree else None, is_cut=bool(tree and tree.is_cut), mpp=task.mpp
+    )
+
+
+def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDocument, *, half: bool = True) -> str:
+    """Write the model file, renamed into place, and return its SHA-256.
+
+    With `half` weights are kept as float16; statistics of norms, and tensors that it can't hold, stay float32.
+    """
+    kept = {
+        k: _stored(k, np.ascontiguousarray(v), half)
+        for k, v in tensors.items()
+        if not k.endswith("num_batches_tracked")
+    }
+    fresh = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(kept, fresh, metadata={KEY: json.dumps(asdict(document), sort_keys=True, allow_nan=False)})
+        fresh.replace(path)
+    except OSError as error:
+        raise from_os_error(error, where=str(path), doing="writing the model") from error
+    return file_sha256(path)
+
+
+def _stored(name: str, tensor: np.ndarray, half: bool) -> np.ndarray:
+    if tensor.dtype.kind != "f":
+        return tensor
+    full = tensor.astype(np.float32)
+    if not np.isfinite(full).all():
+        raise InputError(
+            what=f"the weight {name} is not finite", mend="train with a lower rate; the model is not written"
+        )
+    if not half or name.endswith(("running_mean", "running_var")) or np.abs(full).max(initial=0.0) > 6e4:
+        return full
+    return full.astype(np.float16)
+
+
+def read_document(path: Path) -> ModelDocument:
+    """The document of a model file; only its header is read."""
+    metadata = _header(path).get("__metadata__", {})
+    if KEY not in metadata:
+        raise InputError(
+            what="holds tensors but no Geryon document",
+            where=str(path),
+            mend="convert weights of others with geryon import-weights",
+        )
+    try:
+        return _parsed(json.loads(metadata[KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            what=f"its document can't be used: {error}", where=str(path), mend="use the file as it was written"
+        ) from error
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a model file, as stored (float16 or float32)."""
+    _header(path)
+    try:
+        tensors: dict[str, np.ndarray] = load_file(path)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise InputError(what=f"is damaged: {error}", where=str(path), mend="fetch or copy it again") from error
+    return tensors
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
+            if not 2 <= length <= min(HEADER_MAX_BYTES, size - 8):
+                raise InputError(
+                    what="is no safetensors file or is cut short", where=str(path), mend="fetch or copy it again"
+                )
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise InputError(
+            what=f"can't be read: {error.strerror}", where=str(path), mend="check the path and its rights"
+        ) from error
+    except ValueError as error:
+        raise InputError(what="has a damaged header", where=str(path), mend="fetch or copy it again") from error
+    _check_extent(header, size - 8 - length, path)
+    return dict(header)
+
+
+def _check_extent(header: Any, room: int, path: Path) -> None:
+    """Tensors must fill the rest of the file exactly; what is inside is checked by safetensors on loading."""
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
+        raise InputError(what="has a damaged header", where=str(path), mend="fetch or copy it again") from error
+    if max(ends, default=0) != room:
+        raise InputError(
+            what=f"is cut short or longer than it says ({max(ends, default=0)} bytes promised, {room} there)",
+            where=str(path),
+            mend="fetch or copy it again",
+        )
+
+
+def _parsed(raw: Any) -> ModelDocument:
+    if not isinstance(raw, dict):
+        raise ValueError("it is not an object")
+    if raw.get("format", 0) != FORMAT:
+        raise ValueError(f"it has format {raw.get('format')!r}, this version reads {FORMAT}: update geryon")
+    known = {f.name for f in fields(ModelDocument)}
+    given = {k: v for k, v in raw.items() if k in known}
+    tasks = tuple(TaskDocument(**{**t, "classes": _branches(t.get("classes"))}) for t in given.pop("tasks"))
+    sources = tuple(SourceDocument(**s) for s in given.pop("sources", ()))
+    document = ModelDocument(tasks=tasks, sources=sources, **given)
+    if document.use not in USES:
+        raise ValueError(f"use is {document.use!r}, must be one of {', '.join(USES)}")
+    return document
+
+
+def _branches(raw: Any) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    return None if raw is None else tuple((str(name), tuple(str(leaf) for leaf in leaves)) for name, leaves in raw)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_card(path: Path, document: ModelDocument, *, sha256: str = "") -> None:
+    """Write the model card: what it does, what it learnt from and on which terms, what was measured."""
+    try:
+        path.write_text(card(document, sha256=sha256), encoding="utf-8")
+    except OSError as error:
+        raise from_os_error(error, where=str(path), doing="writing the model card") from error
+
+
+def card(document: ModelDocument, *, sha256: str = "") -> str:
+    """The model card in Markdown."""
+    use = {
+        "open": "any use, within the licences of its sources",
+        "research": "RESEARCH ONLY: a source forbids other use",
+    }
+    facts = [
+        ("topology", document.topology + _settings(document.settings)),
+        ("input", f"{document.mpp:g} µm per pixel; {document.normalisation}"),
+        ("use", use[document.use]),
+        *([("SHA-256", f"`{sha256}`")] if sha256 else []),
+    ]
+    tasks = [(t.name, f"{t.mpp:g}", ", ".join(t.class_names) or "-") for t in document.task_values()]
+    sources = [(s.name, s.licence, s.use, str(s.samples), s.citation) for s in document.sources]
+    figures = [(name, _figure(value)) for name, value in flat(document.training).items()]
+    return "\n".join(
+        [
+            f"# {document.name} {document.version}",
+            "",
+            *_table(("", ""), facts),
+            "## Tasks",
+            "",
+            *_table(("task", "µm per pixel of its maps", "classes"), tasks),
+            "## Training sources and their terms",
+            "",
+            *_table(("source", "licence", "use", "samples", "citation"), sources),
+            "## Measured in training and validation",
+            "",
+            *_table(("figure", "value"), figures),
+            "Not a medical device. The figures hold for the sources above: measure on your own slides too.",
+            "",
+        ]
+    )
+
+
+def flat(values: Mapping[str, Any], start: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots.
+
+    >>> flat({"nuclei": {"pq": 0.5}, "steps": 3})
+    {'nuclei.pq': 0.5, 'steps': 3}
+    """
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= flat(value, f"{start}{name}.") if isinstance(value, Mapping) else {start + name: value}
+    return out
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return f" ({', '.join(f'{k}: {v}' for k, v in settings.items())})" if settings else ""
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    if not rows:
+        return ["none", ""]
+    lines = [head, tuple("---" for _ in head), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines), ""]

@@ -1,0 +1,55 @@
+"""Find what a name stands for: our own tables first, then entry points of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from typing import Any
+
+from geryon.errors import UsageError
+
+
+def names(table: Mapping[str, str], group: str) -> list[str]:
+    """Every name that `find` would accept for this table, sorted."""
+    return sorted({*table, *(e.name for e in metadata.entry_points(group=group))})
+
+
+def find(table: Mapping[str, str], group: str, name: str) -> Any:
+    """Load the one object that `name` stands for; a name with a colon stands for itself.
+
+    >>> find({"pi": "math:pi"}, "geryon.none", "pi")
+    3.141592653589793
+    """
+    if ":" in name:
+        return load(name)
+    if name in table:
+        return load(table[name])
+    for entry in metadata.entry_points(group=group):
+        if entry.name == name:
+            return _load_foreign(entry)
+    raise UsageError(
+        what=f"no {group.removeprefix('geryon.').rstrip('s')} is called {name!r}",
+        mend=f"choose one of: {', '.join(names(table, group)) or '(none)'}",
+    )
+
+
+def load(path: str) -> Any:
+    """The object at `module:object`."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UsageError(
+            what=f"{path!r} can't be loaded: {error}", mend="check the spelling, as package.module:object"
+        ) from error
+
+
+def _load_foreign(entry: metadata.EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:
+        owner = entry.dist.name if entry.dist else "?"
+        raise UsageError(
+            what=f"the plug-in {entry.name!r} of package {owner} does not load: {error}",
+            mend=f"repair or remove it (pip uninstall {owner})",
+        ) from error

@@ -1,0 +1,229 @@
+"""TIFF by tifffile: OME-TIFF, WebP and other compressions that OpenSlide refuses, plain and pyramidal files."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from geryon.errors import InputError
+from geryon.slides import formats
+from geryon.slides.reader import levels_of
+from geryon.slides.resolution import of_description
+from geryon.space.arrays import Image
+
+FAULTS = (
+    tifffile.TiffFileError, ValueError, RuntimeError, OSError, TypeError, KeyError, IndexError, AttributeError,
+    OverflowError, ZeroDivisionError, NotImplementedError, struct.error,
+)  # fmt: skip
+"""What tifffile and its codecs raise on a damaged file."""
+MAX_SEGMENT_PX = 1 << 28
+"""A tile or strip is decoded whole: one larger than this can't be read in bounded memory."""
+KEEP_BYTES = 64 << 20
+"""Decoded tiles kept for the next window beside this one."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The last decoded tiles, as many as fit."""
+
+    tiles: OrderedDict[tuple[int, int, int], np.ndarray] = field(default_factory=OrderedDict)
+    nbytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
+        with self.lock:
+            if key in self.tiles:
+                self.tiles.move_to_end(key)
+            return self.tiles.get(key)
+
+    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> None:
+        with self.lock:
+            if key in self.tiles:
+                return
+            self.tiles[key] = tile
+            self.nbytes += tile.nbytes
+            while self.nbytes > KEEP_BYTES and len(self.tiles) > 1:
+                self.nbytes -= self.tiles.popitem(last=False)[1].nbytes
+
+
+class TiffReader:
+    """A TIFF open in tifffile; tiles are decoded one by one."""
+
+    thread_safe = True
+    origin_level0 = (0, 0)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _open(path)
+        self._kept = _Kept()
+        try:
+            self._pages = self._choose()
+        except FAULTS as error:
+            self.close()
+            raise InputError(what=f"damaged TIFF: {error}", where=str(path), mend="copy the file again") from error
+        except InputError:
+            self.close()
+            raise
+        self.levels = levels_of([(p[0].keyframe.imagewidth, p[0].keyframe.imagelength) for p in self._pages])
+        self.mpp, self.objective = self._scanner()
+
+    def _choose(self) -> list[list[Any]]:
+        """The pages of each level, finest first: one, or one a colour."""
+        fit = [s for s in self._file.series if _is_picture(s)]
+        if not fit:
+            raise InputError(what=_why_no_picture(self._file), where=str(self._path), mend="save it as 8-bit RGB")
+        largest = max(fit, key=lambda s: s.keyframe.imagewidth * s.keyframe.imagelength)
+        levels = [[page for page in level.pages if page is not None] for level in largest.levels]
+        for pages in levels:
+            for page in pages:
+                self._check(page)
+        return sorted(levels, key=lambda pages: pages[0].keyframe.imagewidth, reverse=True)
+
+    def _check(self, page: Any) -> None:
+        frame = page.keyframe
+        claim = f"{frame.imagewidth} x {frame.imagelength} px"
+        across, down = _grid(frame)
+        planes = frame.samplesperpixel if frame.planarconfig == 2 else 1
+        formats.check_tiff_claim(self._path, frame.imagewidth, frame.imagelength)
+        if len(page.dataoffsets) < across * down * planes:
+            what = f"claims {claim} but lists {len(page.dataoffsets)} of {across * down * planes} tiles: damaged"
+            raise InputError(what=what, where=str(self._path), mend="copy the file again")
+        width, height = _segment_size(frame)
+        if width * height > MAX_SEGMENT_PX:
+            mend = "write it as a tiled pyramid (vips tiffsave IN OUT --tile --pyramid --bigtiff)"
+            raise InputError(what=f"one strip holds {width} x {height} px", where=str(self._path), mend=mend)
+
+    def _scanner(self) -> tuple[tuple[float, float] | None, float | None]:
+        text = self._file.ome_metadata or getattr(self._file.pages.first, "description", "") or ""
+        return of_description(text)
+
+    def read(self, level: int, box: tuple[int, int, int, int]) -> Image:
+        x0, y0, x1, y1 = box
+        pages = self._pages[level]
+        frame = pages[0].keyframe
+        planes = frame.samplesperpixel if frame.planarconfig == 2 else 1
+        channels = len(pages) if len(pages) > 1 else frame.samplesperpixel
+        out = np.empty((y1 - y0, x1 - x0, channels), frame.dtype)
+        for i in range(len(pages)):
+            for plane in range(planes):
+                each = slice(i * planes + plane, i * planes + plane + 1) if len(pages) * planes > 1 else slice(None)
+                self._paste(out[..., each], level, i, plane, box)
+        return _to_rgb(out, frame)
+
+    def _paste(self, out: np.ndarray, level: int, page: int, plane: int, box: tuple[int, int, int, int]) -> None:
+        x0, y0, x1, y1 = box
+        frame = self._pages[level][page].keyframe
+        width, height = _segment_size(frame)
+        across, down = _grid(frame)
+        for row in range(y0 // height, (y1 - 1) // height + 1):
+            for column in range(x0 // width, (x1 - 1) // width + 1):
+                tile = self._tile(level, page, (plane * down + row) * across + column)
+                top, left = row * height, column * width
+                v0, v1, u0, u1 = max(top, y0), min(top + height, y1), max(left, x0), min(left + width, x1)
+                out[v0 - y0 : v1 - y0, u0 - x0 : u1 - x0] = tile[v0 - top : v1 - top, u0 - left : u1 - left]
+
+    def _tile(self, level: int, page: int, index: int) -> np.ndarray:
+        key = (level, page, index)
+        tile = self._kept.get(key)
+        if tile is None:
+            try:
+                tile = self._decode(self._pages[level][page], index)
+            except FAULTS as error:
+                raise self._unreadable(level, page, index, str(error)) from error
+            self._kept.put(key, tile)
+        return tile
+
+    def _decode(self, page: Any, index: int) -> np.ndarray:
+        frame = page.keyframe
+        width, height = _segment_size(frame)
+        offset, nbytes = page.dataoffsets[index], page.databytecounts[index]
+        if not nbytes:  # a tile that was left out is glass
+            samples = 1 if frame.planarconfig == 2 else frame.samplesperpixel
+            return np.full((height, width, samples), np.iinfo(frame.dtype).max, frame.dtype)
+        handle = self._file.filehandle
+        with handle.lock:
+            handle.seek(offset)
+            coded = handle.read(nbytes)
+        if len(coded) < nbytes:
+            raise ValueError("it lies beyond the end of the file")
+        extra: dict[str, Any] = {}
+        if frame.compression in (6, 7, 34892, 33007):
+            extra = {"jpegtables": page.jpegtables, "jpegheader": frame.jpegheader}
+        tile, _, _ = frame.decode(coded, index, _fullsize=frame.is_tiled, **extra)
+        return tile[0]
+
+    def _unreadable(self, level: int, page: int, index: int, reason: str) -> InputError:
+        frame = self._pages[level][page].keyframe
+        (width, height), (across, down) = _segment_size(frame), _grid(frame)
+        x, y = index % across * width, index // across % down * height
+        place = f"{self._path} (level {level}, x {x} to {x + width}, y {y} to {y + height})"
+        return InputError(what=f"pixels can't be read: {reason}", where=place, mend="copy the file again")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def open_reader(path: Path) -> TiffReader:
+    """The reader of a TIFF that holds an RGB or grey picture; InputError for any other."""
+    return TiffReader(path)
+
+
+def _open(path: Path) -> tifffile.TiffFile:
+    try:
+        file = tifffile.TiffFile(path)
+        file.filehandle.set_lock(True)
+        return file
+    except FAULTS as error:
+        what = f"not a TIFF that can be read: {error}"
+        raise InputError(what=what, where=str(path), mend="is the file whole? Copy it again") from error
+
+
+def _is_picture(series: Any) -> bool:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    samples = series.keyframe.samplesperpixel
+    others = [n for axis, n in sizes.items() if axis not in "YXS" and n > 1]
+    colours = sum(page is not None for page in series.pages)
+    return (
+        {"Y", "X"} <= set(sizes)
+        and series.dtype in (np.dtype(np.uint8), np.dtype(np.uint16))
+        and series.keyframe.photometric in (0, 1, 2, 6)
+        and ((not others and samples in (1, 3, 4)) or (others == [3] and samples == 1 and colours == 3))
+    )
+
+
+def _why_no_picture(file: tifffile.TiffFile) -> str:
+    if not len(file.series):
+        return "the TIFF holds no picture"
+    first = file.series[0]
+    return (
+        f"the TIFF holds no RGB or grey picture of 8 or 16 bits (axes {first.axes}, shape {first.shape}, {first.dtype})"
+    )
+
+
+def _segment_size(frame: Any) -> tuple[int, int]:
+    if frame.is_tiled:
+        return frame.tilewidth, frame.tilelength
+    return frame.imagewidth, min(frame.rowsperstrip or frame.imagelength, frame.imagelength)
+
+
+def _grid(frame: Any) -> tuple[int, int]:
+    width, height = _segment_size(frame)
+    return -(-frame.imagewidth // width), -(-frame.imagelength // height)
+
+
+def _to_rgb(pixels: np.ndarray, frame: Any) -> Image:
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if frame.photometric == 0:
+        pixels = 255 - pixels
+    if pixels.shape[2] == 4:
+        seen = pixels[..., 3:].astype(np.float32) / 255
+        pixels = np.rint(pixels[..., :3] * seen + 255 * (1 - seen)).astype(np.uint8)
+    return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)

@@ -1,0 +1,1 @@
+"""Numbers that have a place: no file, no network."""

@@ -1,0 +1,120 @@
+"""From label maps to objects and back: parts that several tasks share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from geryon.space.boxes import Frame
+from geryon.space.objects import Objects, Outlines, no_objects, offsets, ranges
+from geryon.space.windows import Window
+from geryon.tasks import kernels
+
+
+def outlines_of(labels: np.ndarray) -> Outlines:
+    """Outlines of the labels 1..n of an int32 [y, x] map, each label 4-connected; see kernels.trace."""
+    n = int(labels.max(initial=0))
+    points, ring_at, owner = kernels.trace(np.ascontiguousarray(labels, dtype=np.int32))
+    order = np.argsort(owner, kind="stable")
+    outlines = Outlines(points=points, ring_at=ring_at, object_at=np.arange(len(owner) + 1))
+    rings = outlines.take(order)
+    return replace(rings, object_at=offsets(np.bincount(owner, minlength=n + 1)[1:]))
+
+
+def ring_areas(outlines: Outlines) -> np.ndarray:
+    """float64 [ring]: shoelace area, positive for outer rings, negative for holes."""
+    if len(outlines.ring_at) == 1:
+        return np.zeros(0)
+    after = np.arange(1, len(outlines.points) + 1)
+    after[outlines.ring_at[1:] - 1] = outlines.ring_at[:-1]
+    x, y = outlines.points[:, 0], outlines.points[:, 1]
+    return np.add.reduceat(x * y[after] - x[after] * y, outlines.ring_at[:-1]) / 2.0
+
+
+def areas(outlines: Outlines) -> np.ndarray:
+    """float64 [object]: area inside the outer ring, holes out."""
+    if len(outlines) == 0:
+        return np.zeros(0)
+    return np.add.reduceat(ring_areas(outlines), outlines.object_at[:-1])
+
+
+def without_small_holes(outlines: Outlines, smallest: float) -> Outlines:
+    """The same, holes smaller than `smallest` (square pixels) filled."""
+    keep = (ring_areas(outlines) > 0) | (ring_areas(outlines) <= -smallest)
+    keep[outlines.object_at[:-1]] = True
+    kept = np.flatnonzero(keep)
+    counts = np.add.reduceat(keep, outlines.object_at[:-1]) if len(outlines) else np.zeros(0, np.int64)
+    points = ranges(outlines.ring_at[kept], outlines.ring_at[kept + 1])
+    return Outlines(
+        points=outlines.points[points],
+        ring_at=offsets(outlines.ring_at[kept + 1] - outlines.ring_at[kept]),
+        object_at=offsets(counts.astype(np.int64)),
+    )
+
+
+def objects_from_labels(
+    labels: np.ndarray, *, score: np.ndarray, classes: np.ndarray | None, frame: Frame, coarse: int = 1
+) -> Objects:
+    """Objects of the labels 1..n (int32 [y, x], each 4-connected), in pixels of the array.
+
+    `score` is uint8 [y, x, 1], `classes` uint8 [y / coarse, x / coarse, class]: an object has their means.
+    """
+    n = int(labels.max(initial=0))
+    if n == 0:
+        return no_objects(frame, 0 if classes is None else classes.shape[2])
+    place, total = kernels.sums(labels, n, score, 1)
+    count = np.maximum(place[:, :1], 1)
+    p = np.zeros((n, 0), np.uint8)
+    if classes is not None:
+        p = mean_u8(kernels.sums(labels, n, classes, coarse)[1], count)
+    outlines = outlines_of(labels)
+    return Objects(
+        frame=frame,
+        xy=place[:, 1:] / count + 0.5,
+        outlines=outlines,
+        area=areas(outlines),
+        score=mean_u8(total, count)[:, 0],
+        p=p,
+    )
+
+
+def mean_u8(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """uint8: integer means, rounded half up, so that they do not depend on the platform."""
+    return ((2 * total + count) // (2 * np.maximum(count, 1))).astype(np.uint8)
+
+
+def placed(objects: Objects, window: Window) -> Objects:
+    """Objects found in an array over the window's outer box, moved to the frame's own coordinates."""
+    return objects.moved(window.outer.xmin, window.outer.ymin)
+
+
+def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """int32 [y, x]: 4-connected components of a bool mask, numbered 1..n, and n."""
+    n, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    return labels, n - 1
+
+
+def labels_of(objects: Objects, shape: tuple[int, int]) -> np.ndarray:
+    """int32 [y, x]: object i filled with i + 1, later ones on top; pixels by their centres."""
+    labels = np.zeros(shape, np.int32)
+    for i in range(len(objects)):
+        rings = objects.outlines.rings(i)
+        low = np.maximum(np.floor(rings[0].min(axis=0)).astype(int), 0)
+        high = np.minimum(np.ceil(rings[0].max(axis=0)).astype(int), [shape[1], shape[0]])
+        if (high <= low).any():
+            continue
+        inside = fill(rings, (low[0], low[1], high[0], high[1]))
+        part = labels[low[1] : high[1], low[0] : high[0]]
+        part[inside] = i + 1
+    return labels
+
+
+def fill(rings: list[np.ndarray], box: tuple[int, int, int, int]) -> np.ndarray:
+    """bool [y, x] over the box (x0, y0, x1, y1): pixels whose centre lies inside the rings (even-odd rule)."""
+    x0, y0, x1, y1 = box
+    flips = np.zeros((y1 - y0, x1 - x0 + 1), np.int32)
+    for ring in rings:
+        kernels.crossings(flips, np.ascontiguousarray(ring), np.roll(ring, -1, axis=0), y0 + 0.5, x0)
+    return (np.cumsum(flips[:, :-1], axis=1) & 1).astype(bool)

@@ -1,0 +1,56 @@
+"""How far a pooled score might move with other patients: bootstrap over groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import fields, replace
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+LEVEL = 0.95
+"""Share of the resampled scores that lie between low and high (percentile interval: Efron and Tibshirani, 1993, 13)."""
+
+
+def bootstrap(
+    tallies_by_group: Mapping[Hashable, Any], score: Callable[[Any], Any], n: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Low and high of `score` when as many groups are drawn again, with replacement, n times.
+
+    A group is what is independent of others: a patient, not an image. Its tally (Tally, ClassTally: a frozen
+    dataclass of numbers and arrays that add) is the sum of its images. With fewer than two groups nothing can
+    be said: nan, nan.
+    """
+    return _percentiles(score(resampled(tallies_by_group, n, seed))) if len(tallies_by_group) > 1 else (np.nan, np.nan)
+
+
+def bootstrap_scores(
+    tallies_by_group: Mapping[Hashable, Any], n: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Low and high of every score that the tallies have, from one set of drawings."""
+    if len(tallies_by_group) < 2:
+        return {}
+    scores: dict[str, Any] = resampled(tallies_by_group, n, seed).scores()
+    return {name: _percentiles(values) for name, values in scores.items()}
+
+
+def resampled(tallies_by_group: Mapping[Hashable, Any], n: int, seed: int) -> Any:
+    """One tally whose numbers are arrays [n, ...]: the sums of n drawings of groups. Groups are taken in sorted
+    order, so that the order of images changes nothing."""
+    groups = [tallies_by_group[group] for group in sorted(tallies_by_group, key=str)]
+    draws = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=n)
+    columns = {}
+    for field in fields(groups[0]):
+        values = [getattr(group, field.name) for group in groups]
+        if isinstance(values[0], (Number, np.ndarray)):
+            columns[field.name] = np.tensordot(draws, np.stack([np.asarray(v, float) for v in values]), axes=1)
+    return replace(groups[0], **columns)
+
+
+def _percentiles(values: Any) -> tuple[float, float]:
+    values = np.asarray(values, float)
+    if np.isnan(values).all():
+        return np.nan, np.nan
+    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,151 @@
+"""Nuclei: bounded objects with a class, found at 0.5 µm per pixel.
+
+The network says where nuclei are (`inside`) and how deep in its nucleus a pixel lies (`depth`, 1 at the
+heart, 0 at the rim; the idea of Naylor et al., IEEE TMI 38(2), 2019, normalised per nucleus). Decoding
+lets every inside pixel walk uphill to its peak. Each step is bounded in length, so an object depends on
+its surroundings within REACH_PX only, and any window that sees those finds the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from geryon.space.objects import Objects, no_objects
+from geryon.space.windows import Window
+from geryon.tasks import decoding, kernels, metrics, targets
+from geryon.tasks.task import ClassTree, Labelled, Map, Task
+
+INSIDE = 128
+"""Of 255: a pixel at least this sure is inside a nucleus."""
+STEPS = 32
+"""Longest walk to a peak, pixels."""
+RADIUS_PX = 28
+"""Farthest a pixel lies from its nucleus' peak: 14 µm."""
+DEPTH_STEP = 5200
+"""Of 65280: a peak that rises less above its saddle is a part of the higher one."""
+PEAK = 9800
+"""Of 65280: lower peaks are no nuclei."""
+AREA_PX = 24
+"""Smaller objects (6 µm²) are no nuclei."""
+REACH_PX = 2 * STEPS + 40
+"""Peak to rim, to the neighbours that decide about it, and what these depend on."""
+
+TREE = ClassTree.of(
+    {
+        "epithelial": (),
+        "inflammatory": ("neutrophil", "lymphocyte", "plasma", "eosinophil"),
+        "connective": (),
+        "other": (),
+    }
+)
+"""The default classes; a model whose data go no deeper than the branches carries the cut tree."""
+
+
+def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Targets and weights of a labelled image; nuclei known by points teach classes only."""
+    if labelled.points is not None:
+        return _target_of_points(labelled, task)
+    objects = labelled.objects if labelled.objects is not None else np.zeros(_shape(labelled), np.int32)
+    weight = targets.known_weight(labelled, objects.shape)
+    foreground = objects > 0
+    depth_weight = weight
+    if labelled.objects is None and labelled.foreground is not None:
+        foreground, depth_weight = labelled.foreground, weight * ~labelled.foreground
+    depth = targets.normalised_rim_distance(objects)
+    classes, class_weight = _class_target(objects, dict(labelled.classes or {}), task)
+    return {
+        "inside": (foreground.astype(np.float32)[..., None], weight),
+        "depth": (depth[..., None], depth_weight),
+        "class": (classes, class_weight),
+    }
+
+
+def _shape(labelled: Labelled) -> tuple[int, int]:
+    known = labelled.foreground if labelled.foreground is not None else labelled.known
+    assert known is not None, "a label of nuclei holds objects, a foreground or points"
+    return known.shape[0], known.shape[1]
+
+
+def _class_target(objects: np.ndarray, classes: dict[int, str], task: Task) -> tuple[np.ndarray, np.ndarray]:
+    assert task.classes is not None
+    return targets.class_target(targets.coarser(objects, task.map("class").coarse), classes, task.classes)
+
+
+def _target_of_points(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    assert labelled.points is not None and labelled.known is not None, "points come with `known`, which has the shape"
+    height, width = labelled.known.shape
+    discs = np.zeros((height, width), np.int32)
+    y, x = np.mgrid[-4:5, -4:5]
+    disc = np.argwhere(y * y + x * x <= 9) - 4
+    for i, (px, py) in enumerate(labelled.points):
+        at = disc + [int(py), int(px)]
+        at = at[(at >= 0).all(axis=1) & (at[:, 0] < height) & (at[:, 1] < width)]
+        discs[at[:, 0], at[:, 1]] = i + 1
+    names = {i + 1: name for i, name in enumerate(labelled.point_classes) if name}
+    classes, class_weight = _class_target(discs, names, task)
+    heart = (discs > 0).astype(np.float32)
+    nothing = np.zeros((height, width), np.float32)
+    return {
+        "inside": (heart[..., None], heart * 0.5),
+        "depth": (heart[..., None], nothing),
+        "class": (classes, class_weight),
+    }
+
+
+def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Objects:
+    """The nuclei whose peak lies in the window's core, in the window's frame; maps cover its outer box."""
+    inside = maps["inside"][..., 0] >= INSIDE
+    height_map = kernels.smooth(np.ascontiguousarray(maps["depth"][..., 0]))
+    basin, peaks = kernels.climb(height_map, inside, STEPS)
+    if len(peaks) == 0:
+        return no_objects(window.frame, len(task.class_names))
+    home = kernels.merge_shallow(height_map, basin, peaks, DEPTH_STEP)
+    keep = (home[1:] == np.arange(1, len(peaks) + 1)) & (height_map[peaks[:, 0], peaks[:, 1]] >= PEAK)
+    keep &= _in_core(peaks, window)
+    labels, _ = kernels.collect(basin, home, peaks, keep, RADIUS_PX)
+    found = decoding.objects_from_labels(
+        labels, score=maps["inside"], classes=maps.get("class"), frame=window.frame, coarse=task.map("class").coarse
+    )
+    found = _filled(found.take(found.area >= AREA_PX))
+    return decoding.placed(found, window)
+
+
+def _filled(found: Objects) -> Objects:
+    outlines = decoding.without_small_holes(found.outlines, np.inf)
+    return replace(found, outlines=outlines, area=decoding.areas(outlines))
+
+
+def _in_core(peaks: np.ndarray, window: Window) -> np.ndarray:
+    x, y = window.offset
+    rows, columns = window.core.shape
+    return (peaks[:, 0] >= y) & (peaks[:, 0] < y + rows) & (peaks[:, 1] >= x) & (peaks[:, 1] < x + columns)
+
+
+NUCLEI = Task(
+    name="nuclei",
+    mpp=0.5,
+    seam="own",
+    reach_um=REACH_PX * 0.5,
+    classes=TREE,
+    maps=(
+        Map(name="inside", channels=1, activation="sigmoid", loss="bce_dice"),
+        Map(name="depth", channels=1, activation="sigmoid", loss="mse"),
+        Map(name="class", channels=len(TREE.leaves), activation="softmax", loss="class_cross_entropy", coarse=2),
+    ),
+    target=target,
+    decode=decode,
+    metric=metrics.object_metric,
+    within="glands",
+    colours=(
+        (214, 39, 40),
+        (23, 190, 207),
+        (31, 119, 180),
+        (148, 103, 189),
+        (255, 152, 150),
+        (44, 160, 44),
+        (255, 187, 51),
+    ),
+)

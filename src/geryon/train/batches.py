@@ -1,0 +1,154 @@
+"""From draws to arrays: crops cut, turned, coloured and stacked, some steps ahead of the network."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from geryon.errors import InputError
+from geryon.train.augment import AugmentSettings, augment
+from geryon.train.sampling import GRID_PX, Draw
+
+TARGET_UNIT, WEIGHT_UNIT = 255.0, 32.0
+"""A packed target byte is the value times 255, a packed weight byte the weight times 32."""
+
+
+class Sample(Protocol):
+    """What batches need of a packed sample (train.pack.Sample)."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def image(self) -> np.ndarray: ...
+    @property
+    def targets(self) -> Mapping[str, np.ndarray]: ...
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapShape:
+    """Channels of a map, and its pixel in pixels of the image."""
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One step's food, as bytes; maps that no crop of the batch knows are left out."""
+
+    step: int
+    images: np.ndarray
+    """uint8 [n, y, x, 3]."""
+    targets: dict[str, np.ndarray]
+    """{map: uint8 [n, y, x, channel]}."""
+    weights: dict[str, np.ndarray]
+    """{map: uint8 [n, y, x]}."""
+
+
+def map_shapes(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, MapShape]:
+    """Shapes of those of the named maps that any sample has; samples must agree on them."""
+    shapes: dict[str, MapShape] = {}
+    for i, sample in enumerate(samples):
+        height, width = sample.image.shape[:2]
+        if height % GRID_PX or width % GRID_PX:
+            raise InputError(
+                what=f"its image is {width} x {height} pixels, not multiples of {GRID_PX}",
+                where=f"sample {i}",
+                mend="make the pack anew",
+            )
+        for name in names:
+            if name in sample.targets:
+                target = sample.targets[name]
+                shape = MapShape(channels=target.shape[2], stride=height // target.shape[0])
+                if shapes.setdefault(name, shape) != shape:
+                    raise InputError(
+                        what=f"map {name} is {shape}, others have {shapes[name]}",
+                        where=f"sample {i}",
+                        mend="make the pack anew",
+                    )
+    return shapes
+
+
+def class_counts(samples: Sequence[Sample], name: str) -> np.ndarray:
+    """float64 [sample, class]: weighted pixels of each class in the map of that name, 0 where a sample lacks it."""
+    rows = [
+        np.tensordot(s.weights[name].astype(np.float64), s.targets[name], axes=([0, 1], [0, 1]))
+        if name in s.targets
+        else None
+        for s in samples
+    ]
+    width = max((len(row) for row in rows if row is not None), default=0)
+    return np.stack([np.zeros(width) if row is None else row for row in rows])
+
+
+def assemble(
+    samples: Sequence[Sample],
+    shapes: Mapping[str, MapShape],
+    draws: Sequence[Draw],
+    crop_px: int,
+    colours: AugmentSettings,
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Images, targets and weights of the draws; outside a sample is white glass of weight 0."""
+    images = np.stack([_image(samples[d.sample], d, crop_px, colours) for d in draws])
+    targets: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
+    for name, shape in shapes.items():
+        side = crop_px // shape.stride
+        weight = np.zeros((len(draws), side, side), np.uint8)
+        target = np.zeros((len(draws), side, side, shape.channels), np.uint8)
+        for i, d in enumerate(draws):
+            sample = samples[d.sample]
+            if name in sample.targets:
+                at = (d.y_px // shape.stride, d.x_px // shape.stride)
+                weight[i] = turned(cut(sample.weights[name], at, side, 0), d.turn)
+                target[i] = turned(cut(sample.targets[name], at, side, 0), d.turn)
+        if weight.any():
+            targets[name], weights[name] = target, weight
+    return images, targets, weights
+
+
+def _image(sample: Sample, d: Draw, crop_px: int, colours: AugmentSettings) -> np.ndarray:
+    image = np.ascontiguousarray(turned(cut(sample.image, (d.y_px, d.x_px), crop_px, 255), d.turn))
+    return augment(image, np.random.default_rng(d.seed), colours)
+
+
+def cut(array: np.ndarray, at: tuple[int, int], side: int, fill: int) -> np.ndarray:
+    """The square of that side whose top left is `at` (y, x), filled where it leaves the array."""
+    (y, x), (height, width) = at, array.shape[:2]
+    if y >= 0 and x >= 0 and y + side <= height and x + side <= width:
+        return array[y : y + side, x : x + side]
+    out = np.full((side, side, *array.shape[2:]), fill, array.dtype)
+    top, left, bottom, right = max(y, 0), max(x, 0), min(y + side, height), min(x + side, width)
+    out[top - y : bottom - y, left - x : right - x] = array[top:bottom, left:right]
+    return out
+
+
+def turned(array: np.ndarray, turn: int) -> np.ndarray:
+    """Element 0..7 of the dihedral group, applied to axes 0 and 1."""
+    return np.rot90(array[:, ::-1] if turn >= 4 else array, turn % 4)
+
+
+def ahead(make: Callable[[int], Batch], steps: range, *, threads: int, depth: int) -> Iterator[Batch]:
+    """The batches of these steps in order, up to `depth` of them prepared ahead by `threads` threads."""
+    if threads < 1:
+        yield from map(make, steps)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="batch") as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,207 @@
+"""From a recipe to a model file: sources, split, pack, train, save, card.
+
+The same call resumes: samples already packed and the state of the loop are taken over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from geryon import plugins
+from geryon.errors import InputError, UsageError
+from geryon.events import Tell, Warned, nobody
+from geryon.nets import weights
+from geryon.nets.model import heads_of
+from geryon.nets.topologies import TOPOLOGIES
+from geryon.nets.weights import ModelDocument, SourceDocument
+from geryon.tasks.task import Task, get_task
+from geryon.train.learner import choose_place
+from geryon.train.loop import Trained, train
+from geryon.train.pack import Sample, load_pack, write_pack
+from geryon.train.recipe import Recipe, Split, read_recipe
+from geryon.train.settings import LoopSettings
+from geryon.train.source import get_source
+from geryon.train.validate import Validation
+
+PACK = "samples.pack"
+Measure = Callable[[Path], Mapping[str, Any]]
+"""A model file in, figures for its document and card out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Files and limits of one fit, which are no part of what is learnt."""
+
+    data: Path = Path()
+    """Folder that holds the sources' folders."""
+    pack: Path | None = None
+    """Where samples packed from the sources are kept and found again; by default in `out`."""
+    samples: Path | None = None
+    """A pack made before, used as it is."""
+    minutes: float | None = None
+    """Instead of the recipe's limit."""
+    stop: Callable[[], bool] = field(default=lambda: False)
+    """Asked before each step; the same call goes on later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What a fit leaves in its folder."""
+
+    model: Path | None
+    """None where it was stopped before its end."""
+    card: Path | None
+    sha256: str
+    step: int
+    figures: Mapping[str, float]
+
+
+def fit(
+    recipe: Recipe | str | Path,
+    *,
+    out: str | Path,
+    where: Where = Where(),  # noqa: B008 (a frozen value)
+    measure: Measure | None = None,
+    tell: Tell = nobody,
+) -> Fitted:
+    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
+
+    `measure` may evaluate the finished model; its figures enter the model's document and card.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
+    out = Path(out)
+    tasks = tuple(get_task(name) for name in recipe.tasks)
+    samples = gather(recipe, tasks, out, where, tell)
+    learning, checking = split_samples(samples, recipe.split)
+    settings = loop_settings(recipe, where)
+    losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
+    network = build(recipe, tasks, tell)
+    validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
+    trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
+    if not trained.whole:
+        return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
+    return save(describe(recipe, tasks, samples, trained), trained, out, measure)
+
+
+def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
+    """The samples of the recipe's sources: from a pack where there is one, else packed now."""
+    path = where.samples or where.pack or out / PACK
+    if not path.exists():
+        if where.samples:
+            raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
+        roots = [(get_source(c.name), where.data / (c.root or c.name)) for c in recipe.sources]
+        write_pack(path, roots, tasks, tell=tell)
+    samples = list(load_pack(path))
+    check_sources(samples, recipe)
+    return samples
+
+
+def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
+    """Refuse a pack with sources that the recipe does not name: their licences were not asked about."""
+    named = {choice.name for choice in recipe.sources}
+    strangers = sorted({s.source for s in samples} - named)
+    if strangers:
+        raise UsageError(
+            what=f"the pack holds sources that the recipe does not name: {', '.join(strangers)}",
+            where="sources",
+            mend="name them in the recipe, or make the pack anew",
+        )
+
+
+def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from and to validate on; no group (patient) is in both.
+
+    Groups are ranked by a digest of their names, so one more group does not shuffle the others.
+    """
+    kept_out: set[tuple[str, str]] = set()
+    for source in sorted({s.source for s in samples}):
+        groups = sorted({s.group for s in samples if s.source == source}, key=lambda g: _rank(split.seed, source, g))
+        if split.validation > 0 and len(groups) > 1:
+            n = min(len(groups) - 1, max(1, round(split.validation * len(groups))))
+            kept_out |= {(source, group) for group in groups[:n]}
+    learning = [s for s in samples if (s.source, s.group) not in kept_out]
+    return learning, [s for s in samples if (s.source, s.group) in kept_out]
+
+
+def _rank(seed: int, source: str, group: str) -> str:
+    return hashlib.sha256(f"{seed}/{source}/{group}".encode()).hexdigest()
+
+
+def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:
+    """The recipe's settings with the shares written beside its sources, and the limit of this call."""
+    settings = replace(recipe.train, shares={choice.name: choice.share for choice in recipe.sources})
+    return settings if where.minutes is None else replace(settings, minutes=where.minutes)
+
+
+def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
+    """The network with a head for each map of the tasks, started as the recipe says."""
+    torch.manual_seed(recipe.train.seed)
+    chosen = recipe.net
+    make = plugins.find(TOPOLOGIES, "geryon.topologies", chosen.name)
+    network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
+    if chosen.start == "imagenet":
+        _start_from_imagenet(network, chosen.name)
+    elif chosen.start:
+        n = start_from(network, Path(chosen.start))
+        tell(Warned(text=f"{n} of {len(network.state_dict())} weights start from {chosen.start}"))
+    return network
+
+
+def _start_from_imagenet(network: nn.Module, name: str) -> None:
+    module = TOPOLOGIES.get(name, name).partition(":")[0]
+    plugins.load(f"{module}:start_from_imagenet")(network)
+
+
+def start_from(network: nn.Module, path: Path) -> int:
+    """Fill those weights that the model file has in the same shape; returns how many."""
+    given, state = weights.read_tensors(path), network.state_dict()
+    fit_in = {k: v for k, v in given.items() if k in state and tuple(state[k].shape) == v.shape}
+    if not fit_in:
+        raise InputError(what="has no weight that fits this network", where=str(path), mend="choose another net.start")
+    network.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in fit_in.items()}, strict=False)
+    return len(fit_in)
+
+
+def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], trained: Trained) -> ModelDocument:
+    """The document of the model: what it is, what it learnt from and on which terms."""
+    counts = Counter(s.source for s in samples)
+    values = recipe.source_values()
+    return ModelDocument(
+        name=recipe.name,
+        version=recipe.version,
+        topology=recipe.net.name,
+        settings=dict(recipe.net.settings),
+        tasks=tuple(weights.task_document(task) for task in tasks),
+        mpp=recipe.mpp,
+        sources=tuple(
+            SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])
+            for s in values
+        ),
+        use="open" if all(s.use == "open" for s in values) else "research",
+        training={
+            "steps": trained.step,
+            "crops": trained.step * recipe.train.batch,
+            "validation": dict(trained.figures),
+        },
+    )
+
+
+def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure | None) -> Fitted:
+    """Write the averaged weights with their document, and the card beside them."""
+    tensors = {name: value.float().cpu().numpy() for name, value in trained.network.state_dict().items()}
+    model, card = out / f"{document.name}.safetensors", out / f"{document.name}.md"
+    sha256 = weights.save_model(model, tensors, document)
+    if measure is not None:
+        document = replace(document, training={**document.training, "measured": dict(measure(model))})
+        sha256 = weights.save_model(model, tensors, document)
+    weights.write_card(card, document, sha256=sha256)
+    return Fitted(model=model, card=card, sha256=sha256, step=trained.step, figures=trained.figures)

@@ -1,0 +1,80 @@
+"""What learns: a network, the average of its weights, its optimiser, and the place where they run."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from geryon.errors import UsageError
+from geryon.nets.engines.torch_ import has_amx
+from geryon.train.settings import LoopSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where and how precisely the network runs."""
+
+    device: torch.device
+    autocast: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learner:
+    """What learns: the network, the average of its weights, and the optimiser."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    place: Place
+
+
+def choose_place(settings: LoopSettings) -> Place:
+    """The device and precision that the settings ask for, or that this machine is best at."""
+    device = settings.device if settings.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(what="no CUDA card can be used here", where="device", mend="write device: auto")
+    fast = device == "cuda" or has_amx()
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return Place(
+        device=torch.device(device),
+        autocast=settings.precision == "bfloat16" or (settings.precision == "auto" and fast),
+    )
+
+
+def set_up(network: nn.Module, settings: LoopSettings, place: Place) -> Learner:
+    """The learner at step 0; kernels decay, norms and biases do not."""
+    network = network.to(device=place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        factor = next((f for start, f in settings.lr_factors.items() if name.startswith(start)), 1.0)
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    grouped = [{"params": p, "weight_decay": decay, "factor": factor} for (factor, decay), p in groups.items()]
+    optimizer = torch.optim.AdamW(grouped, lr=settings.lr, foreach=True)
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    return Learner(network=network, average=average, optimizer=optimizer, place=place)
+
+
+@torch.no_grad()
+def update_average(learner: Learner, decay: float) -> None:
+    """Move the averaged weights, statistics of norms included, towards the network's."""
+    mean, now = learner.average.state_dict().values(), learner.network.state_dict().values()
+    pairs = list(zip(mean, now, strict=True))
+    torch._foreach_lerp_(
+        [a for a, _ in pairs if a.is_floating_point()], [b for a, b in pairs if a.is_floating_point()], 1.0 - decay
+    )
+    for a, b in pairs:
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def freeze_norms(network: nn.Module) -> None:
+    """Let batch norms keep their statistics until the network is trained anew."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

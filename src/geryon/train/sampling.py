@@ -1,0 +1,125 @@
+"""Where to look: draws that know sizes and shares, and never a pixel.
+
+A draw depends on the seed and the step alone, so a resumed run continues exactly and the number of
+workers changes nothing. Every batch is mixed: its places are dealt to the sources by systematic sampling
+(one random offset, then even steps through the shares), so that the sources' part in a batch varies by at
+most one crop. That keeps the statistics of batch norms those of the mixture, not of the last source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geryon.errors import InputError, UsageError
+
+GRID_PX = 32
+"""Origins of crops are multiples of it, so that the coarsest map's pixels are never cut."""
+TURNS = 8
+"""Elements of the dihedral group: 0..3 quarter turns, 4..7 the same after a left-right flip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One crop: which sample, where, how turned, and the seed of its augmentation."""
+
+    sample: int
+    x_px: int
+    """Left edge in the sample; negative where the sample is smaller than the crop."""
+    y_px: int
+    turn: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What can be drawn: sizes of all samples and the chance of each within its source."""
+
+    sizes_px: np.ndarray
+    """int64 [sample, 2]: height, width."""
+    members: tuple[np.ndarray, ...]
+    """Per source the indices of its samples."""
+    chances: tuple[np.ndarray, ...]
+    """Per source the cumulated chance of its samples."""
+    shares: np.ndarray
+    """Cumulated share of each source, 1 at the end."""
+
+
+def make_pool(
+    sizes_px: Sequence[tuple[int, int]],
+    sources: Sequence[str],
+    *,
+    shares: Mapping[str, float] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Pool:
+    """The pool of samples of these sizes (height, width); a source that `shares` leaves out has share 1.
+
+    Within a source a sample's chance is its area times its weight, so every pixel is as likely; a larger
+    weight for samples with rare classes balances them.
+    """
+    if not sizes_px:
+        raise InputError(what="there is no sample to learn from", mend="check the recipe's sources and their roots")
+    found, wanted = sorted(set(sources)), dict(shares or {})
+    strangers = sorted(set(wanted) - set(found))
+    if strangers:
+        raise UsageError(
+            what=f"shares name sources that have no samples: {', '.join(strangers)}",
+            where="shares",
+            mend=f"use the names of the pack: {', '.join(found)}",
+        )
+    names = [name for name in found if wanted.get(name, 1.0) > 0]
+    if not names:
+        raise UsageError(what="every source has share 0", where="shares", mend="give one of them more")
+    sizes = np.asarray(sizes_px, np.int64).reshape(-1, 2)
+    likely = sizes.prod(axis=1).astype(np.float64) * (1.0 if weights is None else np.asarray(weights, np.float64))
+    of = np.asarray(sources)
+    members = tuple(np.flatnonzero((of == name) & (likely > 0)) for name in names)
+    empty = [name for name, m in zip(names, members, strict=True) if len(m) == 0]
+    if empty:
+        raise InputError(
+            what=f"all samples of a source weigh nothing: {', '.join(empty)}", mend="give the source share 0"
+        )
+    share = np.array([wanted.get(name, 1.0) for name in names])
+    chances = tuple(np.cumsum(likely[m]) / likely[m].sum() for m in members)
+    return Pool(sizes_px=sizes, members=members, chances=chances, shares=np.cumsum(share) / share.sum())
+
+
+def rare_weights(counts: np.ndarray, power: float) -> np.ndarray:
+    """float64 [sample]: how much rarer than usual the classes of each sample are, to `power`; 1 without classes.
+
+    `counts` [sample, class] are labelled pixels. Kept in 1/8..8 so that no sample rules.
+    """
+    of_class = counts.sum(axis=0)
+    rarity = of_class.sum() / np.maximum(of_class, 1e-9) / max(1, np.count_nonzero(of_class))
+    of_sample = counts.sum(axis=1)
+    mean = (counts * rarity).sum(axis=1) / np.maximum(of_sample, 1e-9)
+    weights: np.ndarray = np.where(of_sample > 0, mean, 1.0) ** power
+    return weights.clip(0.125, 8.0)
+
+
+def draw(pool: Pool, step: int, *, batch: int, crop_px: int, seed: int) -> tuple[Draw, ...]:
+    """The crops of one step's batch."""
+    rng = np.random.default_rng([seed, step])
+    places = (np.arange(batch) + rng.random()) / batch
+    sources = np.minimum(np.searchsorted(pool.shares, places, side="right"), len(pool.members) - 1)
+    return tuple(_draw_one(pool, int(source), crop_px, rng) for source in sources)
+
+
+def _draw_one(pool: Pool, source: int, crop_px: int, rng: np.random.Generator) -> Draw:
+    at = int(np.searchsorted(pool.chances[source], rng.random(), side="right"))
+    sample = int(pool.members[source][min(at, len(pool.members[source]) - 1)])
+    height, width = pool.sizes_px[sample]
+    return Draw(
+        sample=sample,
+        y_px=_origin(int(height), crop_px, rng),
+        x_px=_origin(int(width), crop_px, rng),
+        turn=int(rng.integers(TURNS)),
+        seed=int(rng.integers(2**63)),
+    )
+
+
+def _origin(side_px: int, crop_px: int, rng: np.random.Generator) -> int:
+    room = (side_px - crop_px) // GRID_PX if side_px >= crop_px else -((crop_px - side_px) // GRID_PX)
+    return GRID_PX * int(rng.integers(min(room, 0), max(room, 0) + 1))

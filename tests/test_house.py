@@ -1,0 +1,122 @@
+"""The house keeps its own rules: sizes, tables, laziness, silence."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import geryon
+from geryon import plugins
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "geryon"
+FILES = sorted(SOURCE.rglob("*.py"))
+MODULES = sorted(
+    ".".join(["geryon", *p.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+    for p in FILES
+    if p.name != "__main__.py"
+)
+PUBLIC_STORY_PARAMETERS = 8
+PARAMETERS = 5
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)]
+
+
+def lines(f: ast.FunctionDef) -> int:
+    return (f.end_lineno or f.lineno) - f.lineno + 1
+
+
+def test_sizes_of_functions_and_files() -> None:
+    every = [(lines(f), f"{p.relative_to(ROOT)}:{f.lineno} {f.name}") for p in FILES for f in functions(p)]
+    median = statistics.median(n for n, _ in every)
+    ninetieth = statistics.quantiles([n for n, _ in every], n=10)[-1]
+    assert [name for n, name in every if n > 60] == []
+    assert median <= 12 and ninetieth <= 35, (median, ninetieth)
+    assert [str(p) for p in FILES if len(p.read_text(encoding="utf-8").splitlines()) > 500] == []
+
+
+def test_parameters() -> None:
+    faults = []
+    for path in FILES:
+        for f in functions(path):
+            given = [a for a in (*f.args.posonlyargs, *f.args.args) if a.arg not in ("self", "cls")]
+            total = len(given) + len(f.args.kwonlyargs)
+            story = not f.name.startswith("_") and total <= PUBLIC_STORY_PARAMETERS and len(given) <= PARAMETERS
+            if total > PARAMETERS and not story:
+                faults.append(f"{path.relative_to(ROOT)}:{f.lineno} {f.name} takes {total}")
+    assert faults == []
+
+
+def test_every_string_of_every_table_loads() -> None:
+    found = 0
+    for path in FILES:
+        for text in re.findall(r'"(geryon(?:\.\w+)+:\w+)"', path.read_text(encoding="utf-8")):
+            plugins.load(text)
+            found += 1
+    assert found > 20
+
+
+def test_public_names_are_sorted_and_load() -> None:
+    assert geryon.__all__ == sorted(geryon._PUBLIC)
+    for name in geryon.__all__:
+        assert callable(getattr(geryon, name))
+    with pytest.raises(AttributeError, match="no attribute"):
+        _ = geryon.nothing_of_the_kind  # type: ignore[attr-defined]
+
+
+HEAVY = ("torch", "pyarrow", "numpy", "cv2", "numba", "scipy", "tifffile", "rich")
+
+
+@pytest.mark.parametrize("code", ["import geryon", "from geryon.cli import main; main(['--help'])"])
+def test_import_and_help_load_nothing_heavy(code: str) -> None:
+    script = f"""
+import sys
+try:
+    {code}
+except SystemExit:
+    pass
+print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_no_print_outside_the_command_line() -> None:
+    faults = []
+    for path in FILES:
+        if "cli" in path.relative_to(SOURCE).parts:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        faults += [str(path)] * names.count("print")
+    assert faults == []
+
+
+def test_no_path_of_one_machine_in_the_repository() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    # Written in two parts, so that this file does not find itself.
+    pattern = re.compile(r"(?<![\w./-])/(?:" + "|".join(["work", "root", "home"]) + r")/\w")
+    texts = [
+        ROOT / name for name in listed.stdout.split() if name.endswith((".py", ".md", ".toml", ".txt", ".yaml", "run"))
+    ]
+    assert [str(p) for p in texts if p.exists() and pattern.search(p.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module: str) -> None:
+    if importlib.util.find_spec("wsidicom") is None and module.endswith("slides.dicom"):
+        pytest.skip("the extra dicom is not installed")
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.failed == 0

@@ -1,0 +1,125 @@
+"""The story of a fit: split by patient, learn, save what can be opened again, with its terms."""
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from geryon.train.pack import Sample
+
+from geryon.errors import InputError, UsageError
+from geryon.nets import weights
+from geryon.nets.engines.torch_ import filled
+from geryon.nets.model import heads_of
+from geryon.tasks.task import get_task
+from geryon.train import fit as module
+from geryon.train import recipe as recipes
+from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
+from geryon.train.recipe import Split, parse_recipe
+
+RECIPE = """
+name: small
+licence: research
+tasks: [lumina]
+net: {name: geryon-s, settings: {encoder: plain, decoder: [4, 4, 4, 4, 4]}}
+sources: [{name: free}, {name: studied, share: 2}]
+train: {steps: 2, batch: 3, crop_px: 64, threads: 0, log_steps: 1, device: cpu, precision: float32}
+"""
+
+
+def sample(i, source):
+    rng = np.random.default_rng(i)
+    heads = heads_of([get_task("lumina")], 0.5)
+    sides = {h.name: 64 // h.stride for h in heads}
+    return Sample(
+        source=source,
+        name=f"{source}{i}",
+        group=f"patient {i // 2}",
+        image=rng.integers(0, 256, (64, 64, 3), dtype=np.uint8),
+        targets={h.name: rng.integers(0, 2, (sides[h.name],) * 2 + (h.channels,), dtype=np.uint8) * 255 for h in heads},
+        weights={name: np.full((side, side), 32, np.uint8) for name, side in sides.items()},
+    )
+
+
+@pytest.fixture
+def samples():
+    return [sample(i, source) for source in ("free", "studied") for i in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def _pack(monkeypatch, samples):
+    uses = {"free": "open", "studied": "research"}
+    fakes = {n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020") for n, u in uses.items()}
+    monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
+    for name in fakes:
+        monkeypatch.setitem(recipes.SOURCES, name, f"fake_sources:{name}")
+    monkeypatch.setattr(module, "load_pack", lambda path: samples)
+
+
+@pytest.fixture
+def where(tmp_path):
+    (tmp_path / "made.pack").touch()
+    return Where(samples=tmp_path / "made.pack")
+
+
+def test_no_patient_is_on_both_sides_and_a_new_one_moves_no_other(samples):
+    learning, checking = split_samples(samples, Split(validation=0.25))
+    assert len(learning) + len(checking) == len(samples) and checking
+    assert not {(s.source, s.group) for s in learning} & {(s.source, s.group) for s in checking}
+    assert {s.source for s in checking} == {"free", "studied"}
+    _, more = split_samples([*samples, replace(samples[0], group="new")], Split(validation=0.25))
+    assert len({(s.source, s.group) for s in checking} - {(s.source, s.group) for s in more}) <= 1
+    assert split_samples(samples, Split(validation=0.0))[1] == []
+    assert split_samples(samples[:2], Split(validation=0.5))[1] == [], "a source of one patient is learnt from"
+
+
+def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
+    measured = []
+    fitted = fit(
+        parse_recipe(RECIPE),
+        out=tmp_path / "run",
+        where=where,
+        measure=lambda path: measured.append(path) or {"pq": 0.5},
+    )
+    assert fitted.model == tmp_path / "run" / "small.safetensors" == measured[0]
+    document = weights.read_document(fitted.model)
+    assert document.use == "research" and [s.licence for s in document.sources] == ["terms of free", "terms of studied"]
+    assert [s.samples for s in document.sources] == [8, 8]
+    assert document.training["steps"] == 2 and document.training["measured"] == {"pq": 0.5}
+    assert 0 < document.training["validation"]["lumina/inside loss"] < 10
+    assert 0 <= document.training["validation"]["lumina/inside dice"] <= 1
+    network = filled(document, weights.read_tensors(fitted.model), heads_of(document.task_values(), document.mpp))
+    assert network(torch.zeros(1, 3, 64, 64))["lumina/inside"].shape[1] == 1
+    assert fitted.sha256 in fitted.card.read_text() and "terms of studied" in fitted.card.read_text()
+
+
+def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path, where):
+    torch.set_num_threads(1)
+    whole = fit(parse_recipe(RECIPE), out=tmp_path / "whole", where=where)
+    asked = iter([False, True])
+    cut = fit(parse_recipe(RECIPE), out=tmp_path / "cut", where=replace(where, stop=lambda: next(asked)))
+    assert cut.model is None and cut.step == 1
+    assert fit(parse_recipe(RECIPE), out=tmp_path / "cut", where=where).sha256 == whole.sha256
+
+
+def test_a_pack_with_sources_that_nobody_named_is_refused(samples):
+    alone = parse_recipe(RECIPE.replace("[{name: free}, {name: studied, share: 2}]", "[{name: free}]"))
+    with pytest.raises(UsageError, match="studied"):
+        check_sources(samples, alone)
+
+
+def test_a_pack_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none\.pack"):
+        fit(parse_recipe(RECIPE), out=tmp_path, where=Where(samples=tmp_path / "none.pack"))
+
+
+def test_a_model_can_start_from_another(tmp_path, where):
+    fitted = fit(parse_recipe(RECIPE), out=tmp_path / "a", where=where)
+    wider = parse_recipe(RECIPE.replace("[lumina]", "[lumina, glands]").replace("encoder: plain", "encoder: plain"))
+    network = module.build(wider, tuple(get_task(t) for t in wider.tasks), lambda event: None)
+    taken = start_from(network, fitted.model)
+    assert 0 < taken < len(network.state_dict())
+    kernel = weights.read_tensors(fitted.model)["lateral.0.weight"].astype(np.float32)
+    assert np.array_equal(network.state_dict()["lateral.0.weight"].numpy(), kernel)
