@@ -10,7 +10,6 @@ from geryon.flows.picture import picture, save_picture
 from geryon.flows.segment import Options, segment
 from geryon.flows.synth import synth
 from geryon.slides.reader import open_slide
-from geryon.slides.synthetic import SyntheticSlide
 from geryon.space.boxes import Box
 from geryon.store.run import RunRecord
 
@@ -30,7 +29,7 @@ def demo(out: Path, *, side_um: float, seed: int, tell: events.Tell = events.nob
     """Make a synthetic slide in `out`, segment it, and draw the middle of it."""
     path = out / "demo.tif"
     if not path.exists():
-        synth(path, slide=SyntheticSlide(width_um=side_um, height_um=side_um, seed=seed), tell=tell)
+        synth(path, size_um=(side_um, side_um), seed=seed, tell=tell)
     record = segment(path, out=out, options=Options(use_mask=True), tell=tell)
     with open_slide(path) as slide:
         um = slide.frame.um

@@ -236,28 +236,37 @@ def _room(xy: np.ndarray, outline: np.ndarray, lumina: tuple[np.ndarray, ...]) -
 
 
 def _benign_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random.Generator) -> Cells:
-    base, inward = _walk(outline, rng.uniform(4.6, 5.6), rng)
+    base, inward = _walk(outline, rng.uniform(3.9, 5.0), rng)
     n = len(base)
     a, b = rng.normal(4.3, 0.5, n).clip(3, 5.6), rng.normal(2.7, 0.3, n).clip(2, 3.4)
     xy = base + inward * (a + rng.gamma(2.0, 0.55, n))[:, None]
     angle = np.arctan2(inward[:, 1], inward[:, 0]) + rng.normal(0, 0.22, n)
-    return _kept(xy, np.stack([a, b], axis=1), angle, outline, lumina, rng, slack=0.96, look=cells.BENIGN)
+    return _kept(xy, np.stack([a, b], axis=1), angle, outline, lumina, rng, slack=0.84, look=cells.BENIGN)
 
 
 def _malignant_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random.Generator) -> Cells:
-    size, stretch = rng.uniform(3.0, 4.2), rng.uniform(1.35, 2.1)
+    size, stretch = rng.uniform(2.5, 3.7), rng.uniform(1.35, 2.2)
     parts = []
     for layer in range(1 + int(rng.integers(2, 5)) + (6 if len(lumina) != 1 else 0)):
         base, inward = _walk(outline, 2 * size * 0.86, rng)
         depth = size * stretch * (0.9 + 1.1 * layer) + rng.normal(0, 2.4, len(base))
         parts.append(np.concatenate([base + inward * depth[:, None], inward], axis=1))
+    parts.append(_strewn(outline, size * size * stretch, rng))
     every = np.concatenate(parts)
     n = len(every)
     b = (size * rng.lognormal(0, 0.14, n)).clip(2.4, 5.6)
     a = (b * rng.normal(stretch, 0.22, n)).clip(b, 9.0)
     angle = np.arctan2(every[:, 3], every[:, 2]) + rng.normal(0, 0.3, n)
     axes = np.stack([a, b], axis=1)
-    return _kept(every[:, :2], axes, angle, outline, lumina, rng, slack=0.88, look=cells.MALIGNANT)
+    return _kept(every[:, :2], axes, angle, outline, lumina, rng, slack=0.70, look=cells.MALIGNANT)
+
+
+def _strewn(outline: np.ndarray, area_um2: float, rng: np.random.Generator) -> np.ndarray:
+    """float64 [n, 4]: places anywhere about the gland, and the direction from the nearest point of its outline."""
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    at = rng.uniform(low, high, (int(np.prod(high - low) / area_um2), 2))
+    nearest = np.square(at[:, None] - outline[None, ::2]).sum(axis=2).argmin(axis=1)
+    return np.concatenate([at, at - outline[::2][nearest]], axis=1)
 
 
 def _kept(
@@ -274,7 +283,10 @@ def _kept(
     deep, clear = _room(xy, outline, lumina)
     fits = np.flatnonzero((deep > axes[:, 1] + 0.6) & (clear > axes[:, 0] * 0.8 + 1.5))
     keep = fits[spaced(xy[fits, 0], xy[fits, 1], axes[fits, 0], axes[fits, 1], angle[fits], slack)]
-    return cells.made(xy[keep], axes[keep], angle[keep], np.full(len(keep), look), rng)
+    made = cells.made(xy[keep], axes[keep], angle[keep], np.full(len(keep), look), rng)
+    corners = made.outline.reshape(-1, 2)
+    deep, clear = _room(corners, outline, lumina)
+    return made.take((np.minimum(deep, clear) > 0.1).reshape(len(made), -1).all(axis=1))
 
 
 def _goblets(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random.Generator) -> np.ndarray:
@@ -282,7 +294,7 @@ def _goblets(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random
     rich = rng.random(len(base)) < rng.uniform(0.35, 1.0)
     base, inward = base[rich], inward[rich]
     n = len(base)
-    a, b = rng.uniform(5.5, 9.5, n), rng.uniform(3.6, 6.2, n)
+    a, b = rng.uniform(5.5, 10.5, n), rng.uniform(3.8, 6.8, n)
     a = np.maximum(a, b)
     xy = base + inward * (9.5 + a)[:, None]
     angle = np.arctan2(inward[:, 1], inward[:, 0])

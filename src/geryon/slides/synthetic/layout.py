@@ -14,6 +14,8 @@ ADIPOSE, BACKGROUND, DEBRIS, LYMPHOCYTES, MUCUS, MUSCLE, NORMAL, STROMA, TUMOUR 
 PATCH_UM = 390.0
 SHARES = ((STROMA, 0.12), (MUSCLE, 0.11), (ADIPOSE, 0.06), (LYMPHOCYTES, 0.06), (MUCUS, 0.05), (DEBRIS, 0.04))
 """Of the patches; the rest holds glands."""
+WAVES = ((70.0, 190.0), (14.0, 37.0), (4.5, 9.0))
+"""How far borders of tissues stray, and over what length, µm."""
 HOLES = 0.015
 """Share of patches torn out of the section."""
 
@@ -32,16 +34,10 @@ class World:
 def tissue_at(world: World, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:
     """uint8: the class number in TISSUES at each point."""
     x_um, y_um = np.asarray(x_um, np.float64), np.asarray(y_um, np.float64)
-    u = (
-        x_um
-        + 70 * noise.at_points(world.seed, 1, x_um, y_um, 190)
-        + 14 * noise.at_points(world.seed, 2, x_um, y_um, 37)
-    )
-    v = (
-        y_um
-        + 70 * noise.at_points(world.seed, 3, x_um, y_um, 190)
-        + 14 * noise.at_points(world.seed, 4, x_um, y_um, 37)
-    )
+    u, v = x_um.copy(), y_um.copy()
+    for salt, (size, cell) in enumerate(WAVES):
+        u += size * noise.at_points(world.seed, 12 + 2 * salt, x_um, y_um, cell)
+        v += size * noise.at_points(world.seed, 13 + 2 * salt, x_um, y_um, cell)
     column, row = _nearest_patch(world, u, v)
     found = patch_class(world, column, row)
     if world.tissue_mm2 is not None:
@@ -115,7 +111,8 @@ def fibres(
     turn = 2 * math.pi * float(noise.hashed(world.seed, 20, np.int64(0), np.int64(0)))
     c, s = math.cos(turn), math.sin(turn)
     sway = 130 * noise.on_grid(world.seed, 21, 260, x_um, y_um) + 9 * noise.on_grid(world.seed, 22, 38, x_um, y_um)
+    sway += 1.7 * noise.on_grid(world.seed, 24, 11, x_um, y_um)
     drift = 80 * noise.on_grid(world.seed, 23, 300, x_um, y_um)
-    hug = 0.055 * np.clip(30 - near_gland_um, 0, None) ** 2
+    hug = 0.036 * np.clip(30 - near_gland_um, 0, None) ** 2
     along = x_um[None, :] * c + y_um[:, None] * s + drift
     return along, y_um[:, None] * c - x_um[None, :] * s + sway + hug

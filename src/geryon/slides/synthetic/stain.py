@@ -1,0 +1,100 @@
+"""From optical density to the picture a scanner makes: Beer-Lambert, then lens, sensor and JPEG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geryon.slides.synthetic.noise import hashed
+from geryon.space.arrays import Image
+
+HAEMATOXYLIN, EOSIN, BLOOD = (0.64, 0.70, 0.31), (0.15, 0.90, 0.41), (0.06, 0.76, 0.65)
+"""Optical density in red, green, blue (first two near Ruifrok & Johnston, Anal Quant Cytol Histol 23, 2001)."""
+NOISE_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A laboratory and a scanner."""
+
+    haematoxylin: tuple[float, float, float] = HAEMATOXYLIN
+    """Optical density in red, green, blue of one unit of the stain."""
+    eosin: tuple[float, float, float] = EOSIN
+    haematoxylin_gain: float = 1.0
+    eosin_gain: float = 0.75
+    haze: float = 0.0
+    """Optical density of the tissue that neither stain makes."""
+    white: tuple[float, float, float] = (246.0, 245.0, 247.0)
+    """What glass gives in red, green, blue."""
+    gamma: float = 1.0
+    blur_um: float = 0.32
+    """Spread (sigma) of the lens."""
+    noise: float = 1.2
+    """Spread of the sensor's noise in grey values."""
+    jpeg: int = 88
+    """Quality of the scanner's JPEG; 0: none."""
+
+
+def drawn_look(seed: int) -> Look:
+    """A look of its own for each seed."""
+    rng = np.random.default_rng([seed, 91])
+
+    def stain(base: tuple[float, ...], spread: float) -> tuple[float, float, float]:
+        r, g, b = np.maximum(np.array(base) + rng.normal(0, spread, 3), 0.03)
+        norm = float(np.sqrt(r * r + g * g + b * b))
+        return float(r / norm), float(g / norm), float(b / norm)
+
+    white = 246 + rng.normal(0, 2.5) + rng.normal(0, 2.0, 3)
+    return Look(
+        haematoxylin=stain(HAEMATOXYLIN, 0.045),
+        eosin=stain(EOSIN, 0.045),
+        haematoxylin_gain=float(rng.lognormal(0, 0.17)),
+        eosin_gain=float(rng.lognormal(-0.33, 0.25)),
+        haze=float(rng.uniform(0, 0.03)),
+        white=tuple(float(w) for w in np.clip(white, 232, 254)),  # type: ignore[arg-type]
+        gamma=float(rng.lognormal(0, 0.06)),
+        blur_um=float(rng.uniform(0.22, 0.55)),
+        noise=float(rng.uniform(0.5, 2.2)),
+        jpeg=int(rng.integers(78, 96)),
+    )
+
+
+def developed(h: np.ndarray, e: np.ndarray, blood: np.ndarray, look: Look, mpp: float) -> np.ndarray:
+    """float32 [y, x, 3] in 0..255: what the lens sees of these amounts of stain (float32 [y, x])."""
+    stains = np.stack([h * look.haematoxylin_gain, e * look.eosin_gain, blood], axis=2)
+    vectors = np.array([look.haematoxylin, look.eosin, BLOOD], np.float32)
+    haze = look.haze * np.clip((h + e)[..., None] * 4, 0, 1)
+    light = cv2.exp(-np.log(10) * look.gamma * (stains.astype(np.float32) @ vectors + haze.astype(np.float32)))
+    light *= np.array(look.white, np.float32)
+    return cv2.GaussianBlur(light, (0, 0), max(0.35, look.blur_um / mpp))
+
+
+def scanned(light: np.ndarray, look: Look, seed: int, place: tuple[int, int]) -> Image:
+    """What the sensor makes of light float32 [y, x, 3] at that chunk (column, row)."""
+    if look.noise:
+        light = light + look.noise * _noise(seed, place, light.shape[:2])
+    image = np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    if not look.jpeg:
+        return image
+    _, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])
+    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def _noise(seed: int, place: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Unit noise, a rolled piece of one sheet: drawing it anew for each chunk would cost as much as the glass."""
+    column, row = np.int64(place[0]), np.int64(place[1])
+    roll = [int(float(hashed(seed, salt, column, row)) * NOISE_SIDE) for salt in (92, 93)]
+    return np.roll(_sheet(seed), roll, axis=(0, 1))[: shape[0], : shape[1]]
+
+
+def _sheet(seed: int) -> np.ndarray:
+    if seed not in _SHEETS:
+        _SHEETS.clear()
+        rng = np.random.default_rng([seed, 94])
+        _SHEETS[seed] = rng.standard_normal((NOISE_SIDE, NOISE_SIDE, 3), dtype=np.float32)
+    return _SHEETS[seed]
+
+
+_SHEETS: dict[int, np.ndarray] = {}

@@ -1,0 +1,156 @@
+"""Packed samples: images and targets at the network's resolution, so that learning needs no reader.
+
+A pack is one safetensors file; the JSON in its header lists the samples. All maps are scalars or classes,
+so turning and mirroring a crop turns its targets the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from geryon import events
+from geryon.errors import InputError, from_os_error
+from geryon.tasks.task import Labelled, Task
+from geryon.train.batches import TARGET_UNIT, WEIGHT_UNIT
+from geryon.train.source import Case, Source
+
+GRID_PX = 32
+"""Sides are multiples of this: the coarsest stride of the network."""
+SMALLEST_PX = 320
+"""Smaller images are mirrored up to this, since a crop must not be mostly padding."""
+KEY = "geryon-pack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image with the targets and weights of the tasks that its source labels."""
+
+    source: str
+    name: str
+    group: str
+    image: np.ndarray
+    """uint8 RGB [y, x, 3]"""
+    targets: Mapping[str, np.ndarray]
+    """{"task/map": uint8 [y, x, channel]}: value times 255."""
+    weights: Mapping[str, np.ndarray]
+    """{"task/map": uint8 [y, x]}: weight times 32, 0 where nothing is known."""
+
+
+def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.5, scale: float = 1.0) -> Sample:
+    """A case at `mpp`, enlarged by `scale` beyond that; tasks that it does not label are left out."""
+    image = case.image()
+    factor = case.mpp / mpp * scale
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    side = padded_side(size[1]), padded_side(size[0])
+    targets: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
+    for task in tasks:
+        if task.name not in case.labels:
+            continue
+        labels = _at_task(case.labels[task.name](), factor, (size[1], size[0]), side, round(task.mpp / mpp))
+        for name, (target, weight) in task.target(labels, task).items():
+            targets[f"{task.name}/{name}"] = np.round(target * TARGET_UNIT).astype(np.uint8)
+            weights[f"{task.name}/{name}"] = np.round(weight * WEIGHT_UNIT).astype(np.uint8)
+    return Sample(
+        source=source,
+        name=case.name if scale == 1.0 else f"{case.name} x{scale:g}",
+        group=case.group,
+        image=np.ascontiguousarray(mirrored(scaled, side)),
+        targets=targets,
+        weights=weights,
+    )
+
+
+def padded_side(side_px: int) -> int:
+    """The next multiple of the grid, at least the smallest side."""
+    return max(SMALLEST_PX, -(-side_px // GRID_PX) * GRID_PX)
+
+
+def mirrored(array: np.ndarray, side: tuple[int, int]) -> np.ndarray:
+    """The array [y, x, ...] mirrored at its right and lower border up to that many rows and columns."""
+    more = (side[0] - array.shape[0], side[1] - array.shape[1])
+    return np.pad(array, ((0, more[0]), (0, more[1]), *([(0, 0)] * (array.ndim - 2))), mode="symmetric")
+
+
+def _at_task(
+    labels: Labelled, factor: float, size: tuple[int, int], side: tuple[int, int], coarse: int
+) -> Labelled:
+    """The labels on the task's grid: nearest neighbours, so that ids stay ids."""
+
+    def grid(array: np.ndarray) -> np.ndarray:
+        near = cv2.resize(array.astype(np.float32), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        whole = mirrored(near.astype(np.int32), side)
+        return np.ascontiguousarray(whole[coarse // 2 :: coarse, coarse // 2 :: coarse]) if coarse > 1 else whole
+
+    return Labelled(
+        objects=None if labels.objects is None else grid(labels.objects),
+        foreground=None if labels.foreground is None else grid(labels.foreground) > 0,
+        known=None if labels.known is None else grid(labels.known) > 0,
+        classes=labels.classes,
+        raster=None if labels.raster is None else grid(labels.raster),
+        raster_names=labels.raster_names,
+        points=None if labels.points is None else labels.points * (factor / coarse),
+        point_classes=labels.point_classes,
+    )
+
+
+def write_pack(
+    path: Path,
+    sources: Iterable[tuple[Source, Path]],
+    tasks: Sequence[Task],
+    *,
+    mpp: float = 0.5,
+    scales: Sequence[float] = (1.0,),
+    tell: events.Tell = events.nobody,
+) -> Path:
+    """All cases of the sources as one pack, renamed into place when whole."""
+    tensors: dict[str, np.ndarray] = {}
+    index = []
+    for source, root in sources:
+        tell(events.Started(stage=f"pack {source.name}", total=0, unit="samples"))
+        for case in source.cases(root):
+            for scale in scales:
+                sample = sample_of(case, source.name, tasks, mpp=mpp, scale=scale)
+                tensors |= _tensors(len(index), sample)
+                index.append({"source": sample.source, "name": sample.name, "group": sample.group})
+                tell(events.Advanced(stage=f"pack {source.name}"))
+    fresh = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, fresh, metadata={KEY: json.dumps(index)})
+        fresh.replace(path)
+    except OSError as error:
+        raise from_os_error(error, where=str(path), doing="writing the pack") from error
+    return path
+
+
+def _tensors(number: int, sample: Sample) -> dict[str, np.ndarray]:
+    named = {f"{number}/image": sample.image}
+    named |= {f"{number}/target/{k}": v for k, v in sample.targets.items()}
+    return named | {f"{number}/weight/{k}": v for k, v in sample.weights.items()}
+
+
+def load_pack(path: Path) -> Iterator[Sample]:
+    """The samples of a pack, in order."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            index = json.loads((file.metadata() or {})[KEY])
+            names = sorted(file.keys())
+            for number, facts in enumerate(index):
+                mine = {n.split("/", 1)[1]: file.get_tensor(n) for n in names if n.startswith(f"{number}/")}
+                yield Sample(**facts, image=mine["image"], targets=_under(mine, "target/"), weights=_under(mine, "weight/"))
+    except (SafetensorError, KeyError, ValueError, FileNotFoundError) as error:
+        raise InputError(what=f"is no pack of samples: {error}", where=str(path), mend="make it anew") from error
+
+
+def _under(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

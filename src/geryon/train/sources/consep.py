@@ -1,0 +1,47 @@
+"""CoNSeP: colorectal nuclei with outlines and classes (Graham et al., Medical Image Analysis 58, 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from geryon.tasks.task import Labelled
+from geryon.train.source import Case, Source, present, rgb
+
+SEVEN = ("other", "inflammatory", "epithelial", "epithelial", "connective", "connective", "connective")
+"""Classes of the release: other, inflammatory, healthy and malignant epithelial, fibroblast, muscle, endothelial."""
+FOUR = ("other", "inflammatory", "epithelial", "connective")
+"""Classes of copies that are merged as in the paper."""
+
+
+def cases(root: Path) -> Iterator[Case]:
+    """The training images, one group each: no table of image to slide was published."""
+    folder = present(root, "CoNSeP") / "Train"
+    for path in sorted((folder / "Labels").glob("*.mat"), key=lambda p: int(p.stem.split("_")[1])):
+        [image] = (folder / "Images").glob(f"{path.stem}.*")
+        yield Case(
+            name=path.stem, group=path.stem, image=rgb(image), mpp=0.25, labels={"nuclei": lambda p=path: nuclei(p)}
+        )
+
+
+def nuclei(path: Path) -> Labelled:
+    """Outlines and classes of one .mat file; whether classes are merged is told by the largest number."""
+    content = loadmat(path)
+    kinds = content["inst_type"].ravel().astype(int)
+    names = SEVEN if kinds.max(initial=0) > 4 else FOUR
+    classes = {i + 1: names[kind - 1] for i, kind in enumerate(kinds) if kind > 0}
+    return Labelled(objects=np.ascontiguousarray(content["inst_map"].astype(np.int32)), classes=classes)
+
+
+CONSEP = Source(
+    name="consep",
+    licence="Apache-2.0 by a third party's word; the release states none",
+    use="open",
+    citation="Graham et al., HoVer-Net, Medical Image Analysis 58 (2019) 101563",
+    tasks=("nuclei",),
+    cases=cases,
+    traps="41 images of 16 slides without a table: a split by image may share slides; Lizard and CoNIC hold them again",
+)

@@ -1,0 +1,69 @@
+"""MoNuSeg 2018: nuclei of several organs as polygons (Kumar et al., IEEE TMI 39(5), 2020)."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from xml.etree import ElementTree
+
+from geryon.tasks.task import Labelled
+from geryon.train.source import Case, Source, present, rgb
+
+USUAL_MPP = 0.25
+
+
+def cases(root: Path) -> Iterator[Case]:
+    """The training tiles, one TCGA patient each."""
+    folder = present(root, "MoNuSegTrainingData")
+    for path in sorted((folder / "Annotations").glob("*.xml*")):
+        name = path.name.split(".")[0]
+        [image] = (folder / "Tissue_Images").glob(f"{name}.*")
+        read = rgb(image)
+        yield Case(
+            name=name,
+            group="-".join(name.split("-")[:3]),
+            image=read,
+            mpp=mpp_of(path),
+            labels={"nuclei": lambda p=path, read=read: nuclei(p, read().shape[:2])},
+        )
+
+
+def mpp_of(path: Path) -> float:
+    """MicronsPerPixel of the XML's root, which one file lacks."""
+    given = re.search(r'MicronsPerPixel="([0-9.]+)"', text_of(path)[:4096])
+    return float(given[1]) if given and float(given[1]) > 0 else USUAL_MPP
+
+
+def nuclei(path: Path, shape: tuple[int, ...]) -> Labelled:
+    """Polygons filled in file order; those of fewer than three points are no nuclei."""
+    labels = np.zeros(shape, np.int32)
+    number = 0
+    for region in ElementTree.fromstring(text_of(path)).iter("Region"):
+        points = np.array([[float(v.get("X")), float(v.get("Y"))] for v in region.iter("Vertex")])
+        if len(points) < 3:
+            continue
+        number += 1
+        cv2.fillPoly(labels, [np.round((points - 0.5) * 16).astype(np.int32)], number, shift=4)
+    return Labelled(objects=labels)
+
+
+def text_of(path: Path) -> str:
+    """The XML, unpacked where it is gzip'ed."""
+    raw = path.read_bytes()
+    return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+
+
+MONUSEG = Source(
+    name="monuseg",
+    licence="CC BY-NC-SA 4.0 as commonly stated",
+    use="research",
+    citation="Kumar et al., IEEE Transactions on Medical Imaging 39 (2020) 1380-1391",
+    tasks=("nuclei",),
+    cases=cases,
+    traps="TCGA patients recur in other sets; Kumar 2017 and MoNuSeg overlap",
+)

@@ -1,0 +1,37 @@
+"""TNBC: breast nuclei as binary masks (Naylor et al., IEEE TMI 38(2), 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from geryon.tasks.decoding import components
+from geryon.tasks.task import Labelled
+from geryon.train.source import Case, Source, present, rgb, values
+
+
+def cases(root: Path) -> Iterator[Case]:
+    """All tiles, grouped by patient."""
+    folder = present(root, "TNBC_NucleiSegmentation")
+    for mask in sorted(folder.glob("GT_*/*.png")):
+        patient = mask.parent.name.removeprefix("GT_")
+        [image] = (folder / f"Slide_{patient}").glob(f"{mask.stem}.*")
+        yield Case(
+            name=mask.stem, group=patient, image=rgb(image), mpp=0.25, labels={"nuclei": lambda p=mask: nuclei(p)}
+        )
+
+
+def nuclei(path: Path) -> Labelled:
+    """4-connected parts as objects: the release has no instances, and 4-neighbours come nearest to its count."""
+    return Labelled(objects=components(values(path) > 0)[0])
+
+
+TNBC = Source(
+    name="tnbc",
+    licence="CC BY 4.0 as commonly cited for doi 10.5281/zenodo.1175282",
+    use="open",
+    citation="Naylor et al., IEEE Transactions on Medical Imaging 38 (2019) 448-459",
+    tasks=("nuclei",),
+    cases=cases,
+    traps="several tiles a patient; touching nuclei are joined in the masks now and then",
+)

@@ -1,0 +1,95 @@
+"""Sources keep their contract, over imitations and over the real files where they are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geryon.testing.sources import SourceContract
+from geryon.train.pack import load_pack, sample_of, write_pack
+from geryon.train.source import SOURCES, get_source
+from tests.conftest import shared_folder
+from tests.train import fakes
+
+
+def test_every_source_is_tested() -> None:
+    assert set(SOURCES) == {*fakes.MAKERS, "synthetic"}
+
+
+@pytest.mark.parametrize("name", fakes.MAKERS)
+class TestImitations(SourceContract):
+    @pytest.fixture(autouse=True)
+    def _made(self, name: str, tmp_path: Path) -> None:
+        fakes.MAKERS[name](tmp_path)
+        self.source, self.root = get_source(name), tmp_path
+
+
+@pytest.mark.parametrize("name", fakes.MAKERS)
+class TestRealFiles(SourceContract):
+    most = 2
+
+    @pytest.fixture(autouse=True)
+    def _there(self, name: str) -> None:
+        self.source, self.root = get_source(name), shared_folder("data", name)
+
+
+class TestSynthetic(SourceContract):
+    source, root, most = get_source("synthetic"), Path(), 1
+
+    def test_has_cases_with_names_and_groups(self) -> None:
+        assert len(self.some()) == 1
+
+
+COUNTS = {"consep": 27, "tnbc": 50, "monuseg": 10, "glas": 145, "ebhi_seg": 553, "crchistophenotypes": 80, "cpm15": 15}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_of_the_real_sets(name: str) -> None:
+    root = shared_folder("data", name)
+    assert sum(1 for _ in get_source(name).cases(root)) == COUNTS[name]
+
+
+def test_consep_has_the_nuclei_that_its_table_counts() -> None:
+    root = shared_folder("data", "consep")
+    first = next(iter(get_source("consep").cases(root))).labels["nuclei"]()
+    assert first.objects is not None and int(first.objects.max()) == 850
+    names = list((first.classes or {}).values())
+    assert [names.count(c) for c in ("other", "inflammatory", "epithelial", "connective")] == [9, 95, 287, 459]
+
+
+def test_glas_patients_stand_in_both_official_splits() -> None:
+    cases = list(get_source("glas").cases(shared_folder("data", "glas")))
+    groups = {part: {c.group for c in cases if c.name.startswith(part)} for part in ("train", "testA")}
+    assert groups["train"] & groups["testA"] == {"3", "4", "7", "9", "10", "11", "13", "15"}
+
+
+def test_seven_and_four_classes_of_consep(tmp_path: Path) -> None:
+    fakes.consep(tmp_path)
+    merged, whole = (case.labels["nuclei"]().classes for case in get_source("consep").cases(tmp_path))
+    assert merged == {1: "other", 2: "epithelial", 3: "connective"}
+    assert whole == {1: "other", 2: "epithelial", 3: "connective"}
+
+
+def test_a_pack_gives_back_what_was_packed(tmp_path: Path) -> None:
+    fakes.tnbc(tmp_path)
+    source = get_source("tnbc")
+    from geryon.tasks.task import get_task
+
+    tasks = [get_task("nuclei")]
+    path = write_pack(tmp_path / "a.pack", [(source, tmp_path)], tasks)
+    [first, second] = load_pack(path)
+    fresh = sample_of(next(iter(source.cases(tmp_path))), "tnbc", tasks)
+    assert (first.name, first.group, second.group) == ("01_1", "01", "02")
+    assert np.array_equal(first.image, fresh.image)
+    assert all(np.array_equal(first.targets[k], v) for k, v in fresh.targets.items())
+    again = write_pack(tmp_path / "b.pack", [(source, tmp_path)], tasks)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_missing_release_is_told(tmp_path: Path) -> None:
+    from geryon.errors import InputError
+
+    with pytest.raises(InputError, match="TNBC_NucleiSegmentation"):
+        next(iter(get_source("tnbc").cases(tmp_path)))
