@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
 from geryon.errors import InputError, UsageError
-from geryon.slides.synthetic import SyntheticSlide
-from geryon.slides.synthetic import between, glands, paint
+from geryon.slides.synthetic import SyntheticSlide, between, glands, paint
 from geryon.slides.synthetic.layout import TISSUES
 from geryon.slides.synthetic.polygons import CORNERS, edge_distance, fill
 from geryon.space.boxes import Box
@@ -116,7 +115,11 @@ def test_nuclei_have_our_classes_and_hardly_overlap() -> None:
     assert all(outline.shape == (CORNERS, 2) for outline in drawn.outlines)
     inside = [Polygon(o) for o in drawn.outlines if o.min() > 0 and o[:, 0].max() < 1240 and o[:, 1].max() < 840]
     drawn_px = sum(p.area for p in inside)
-    ids = [i for i, o in zip(drawn.ids.tolist(), drawn.outlines, strict=True) if o.min() > 0 and o[:, 0].max() < 1240 and o[:, 1].max() < 840]
+    ids = [
+        i
+        for i, o in zip(drawn.ids.tolist(), drawn.outlines, strict=True)
+        if o.min() > 0 and o[:, 0].max() < 1240 and o[:, 1].max() < 840
+    ]
     assert np.isin(true.objects, ids).sum() > 0.96 * drawn_px
 
 
@@ -130,7 +133,7 @@ def test_epithelial_nuclei_lie_in_glands_and_the_others_outside() -> None:
 
 
 def test_the_tissue_raster_uses_the_names_of_the_task_and_knows_them_all() -> None:
-    assert TISSUES == get_task("tissue").class_names
+    assert get_task("tissue").class_names == TISSUES
     big = SyntheticSlide(width_um=8000, height_um=8000, seed=1)
     true = big.truth("tissue", big.frame.box, 16.0)
     assert true.raster_names == TISSUES

@@ -23,7 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("out", type=Path, metavar="OUT", help="the slide to write, such as demo.tiff")
     parser.add_argument("--size-mm", default="2x2", metavar="WxH", help="width and height (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another slide and stain (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="another seed, another slide and stain (default: %(default)s)"
+    )
     parser.add_argument("--mpp", type=float, default=0.5, help="µm per pixel (default: %(default)s)")
     parser.add_argument(
         "--malignant", type=float, default=0.3, help="share of the glandular tissue, 0 to 1 (default: %(default)s)"

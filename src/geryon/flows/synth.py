@@ -51,11 +51,15 @@ def synth(
     slide = SyntheticSlide(
         width_um=size_um[0], height_um=size_um[1], seed=seed, mpp=mpp, malignant=malignant, tissue_mm2=tissue_mm2
     )
+    started = time.monotonic()
+    tiles = -(-slide.height_px // TILE) * -(-slide.width_px // TILE)
+    tell(events.Started(stage="paint", total=tiles, unit="tiles"))
     remove(truth_path(path))  # a slide without truth is a slide; a truth of another slide is a lie
     with whole_file(path) as temporary, _coarse_levels(temporary, slide) as coarse:
         _write(temporary, slide, coarse, quality, tell)
     with whole_file(truth_path(path)) as temporary:
         temporary.write_text(json.dumps(slide.settings(), indent=1) + "\n", encoding="utf-8")
+    tell(events.Finished(stage="paint", seconds=time.monotonic() - started))
     return path
 
 
@@ -84,7 +88,12 @@ def _write(path: Path, slide: SyntheticSlide, coarse: list[np.ndarray], quality:
         "maxworkers": 1,
         "buffersize": TILE * TILE * 3,
     }
-    size = {"PhysicalSizeX": slide.mpp, "PhysicalSizeY": slide.mpp, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    size = {
+        "PhysicalSizeX": slide.mpp,
+        "PhysicalSizeY": slide.mpp,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeYUnit": "µm",
+    }
     about = {"axes": "YXS", "UUID": _UUID, "Creator": "geryon", **size}
     with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
         file.write(
@@ -105,17 +114,14 @@ def _write(path: Path, slide: SyntheticSlide, coarse: list[np.ndarray], quality:
 def _painted(slide: SyntheticSlide, coarse: list[np.ndarray], tell: events.Tell) -> Iterator[np.ndarray]:
     """The tiles of the first level; each leaves its mean in the next one as it passes."""
     height, width = slide.height_px, slide.width_px
-    started = time.monotonic()
-    tell(events.Started(stage="paint", total=-(-height // TILE) * -(-width // TILE), unit="tiles"))
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             tile = slide.render(Box(slide.frame, left, top, min(left + TILE, width), min(top + TILE, height)))
             if coarse:
                 small = _shrunk(tile)
                 coarse[0][top // STEP : top // STEP + len(small), left // STEP : left // STEP + small.shape[1]] = small
-            yield _whole(tile)
             tell(events.Advanced(stage="paint"))
-    tell(events.Finished(stage="paint", seconds=time.monotonic() - started))
+            yield _whole(tile)
 
 
 def _shrink_level(fine: np.ndarray, level: np.ndarray) -> None:

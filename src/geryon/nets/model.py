@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument, file_sha256, read_document, read_tensors
 from geryon.space.boxes import Box, Frame
 from geryon.space.objects import Objects, join_objects, no_objects
-from geryon.space.seams import link, whole_regions
+from geryon.space.seams import Fragments, link, whole_regions
 from geryon.space.windows import Tiling, Window
 from geryon.tasks import regions
 from geryon.tasks.task import Task
@@ -73,12 +72,12 @@ class Model:
         objects, rasters = {}, {}
         for task in self.tasks:
             frame = frame_of(task, work, self.mpp)
-            window = whole_window(frame, task, work)
+            window = whole_window(frame, task)
             found = task.decode(mosaic.region(task, window), window, task)
             if task.seam == "place":
                 rasters[task.name] = found
             else:
-                objects[task.name] = (_whole(found, task) if task.seam == "join" else found).to(level0)
+                objects[task.name] = (whole_objects(found, task) if task.seam == "join" else found).to(level0)
         return Prediction(objects=objects, rasters=rasters)
 
     def _mosaic(self, image: np.ndarray, work: Frame) -> Mosaic:
@@ -152,7 +151,7 @@ def frame_of(task: Task, work: Frame, model_mpp: float) -> Frame:
     return work.at(work.mpp_x * (task.mpp / model_mpp))
 
 
-def whole_window(frame: Frame, task: Task, work: Frame) -> Window:
+def whole_window(frame: Frame, task: Task) -> Window:
     """All of a slide as one window, its core whole cells of the coarsest map, with the task's halo."""
     cell = max(m.coarse for m in task.maps)
     columns = -(-int(np.ceil(frame.width - 1e-6)) // cell) * cell
@@ -205,7 +204,8 @@ def clipped(maps: MapsOfWindow, window: Window) -> MapsOfWindow:
     return maps
 
 
-def _whole(fragments: Any, task: Task) -> Objects:
+def whole_objects(fragments: Fragments, task: Task) -> Objects:
+    """The regions of one window that holds everything."""
     cell = (0, 0)
     groups = link([(cell, fragments.band)]).groups()
     single = np.ones(len(fragments.place), bool)

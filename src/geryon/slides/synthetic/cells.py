@@ -16,12 +16,9 @@ from geryon.slides.synthetic.layout import (
     NORMAL,
     STROMA,
     TUMOUR,
-    World,
-    fibres,
-    is_glass,
-    tissue_at,
 )  # fmt: skip
 from geryon.slides.synthetic.polygons import ovals
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
@@ -73,7 +70,9 @@ SHARES: dict[int, tuple[tuple[int, float], ...]] = {
     MUSCLE: ((MYOCYTE, 0.0562), (LYMPHOCYTE, 0.0023)),
     NORMAL: ((LYMPHOCYTE, 0.12), (PLASMA, 0.0825), (EOSINOPHIL, 0.0188), (NEUTROPHIL, 0.006), (SPINDLE, 0.0675)),
     STROMA: ((SPINDLE, 0.075), (LYMPHOCYTE, 0.0165), (PLASMA, 0.0075), (EOSINOPHIL, 0.0023)),
-    TUMOUR: ((SPINDLE, 0.0975), (LYMPHOCYTE, 0.045), (PLASMA, 0.015), (NEUTROPHIL, 0.0112), (EOSINOPHIL, 0.006), (DEAD, 0.0045)),
+    TUMOUR: (
+        (SPINDLE, 0.0975), (LYMPHOCYTE, 0.05), (PLASMA, 0.015), (NEUTROPHIL, 0.01), (EOSINOPHIL, 0.006), (DEAD, 0.005),
+    ),
 }  # fmt: skip
 """How many of the places on the lattice try to hold which kind, by tissue."""
 

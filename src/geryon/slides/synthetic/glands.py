@@ -247,7 +247,7 @@ def _benign_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.
 def _malignant_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random.Generator) -> Cells:
     size, stretch = rng.uniform(2.5, 3.7), rng.uniform(1.35, 2.2)
     parts = []
-    for layer in range(1 + int(rng.integers(2, 5)) + (6 if len(lumina) != 1 else 0)):
+    for layer in range(1 + int(rng.integers(2, 4)) + (6 if len(lumina) != 1 else 0)):
         base, inward = _walk(outline, 2 * size * 0.86, rng)
         depth = size * stretch * (0.9 + 1.1 * layer) + rng.normal(0, 2.4, len(base))
         parts.append(np.concatenate([base + inward * depth[:, None], inward], axis=1))
@@ -258,7 +258,7 @@ def _malignant_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: 
     a = (b * rng.normal(stretch, 0.22, n)).clip(b, 9.0)
     angle = np.arctan2(every[:, 3], every[:, 2]) + rng.normal(0, 0.3, n)
     axes = np.stack([a, b], axis=1)
-    return _kept(every[:, :2], axes, angle, outline, lumina, rng, slack=0.70, look=cells.MALIGNANT)
+    return _kept(every[:, :2], axes, angle, outline, lumina, rng, slack=0.63, look=cells.MALIGNANT)
 
 
 def _strewn(outline: np.ndarray, area_um2: float, rng: np.random.Generator) -> np.ndarray:

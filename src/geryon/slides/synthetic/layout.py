@@ -38,26 +38,11 @@ def tissue_at(world: World, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:
     for salt, (size, cell) in enumerate(WAVES):
         u += size * noise.at_points(world.seed, 12 + 2 * salt, x_um, y_um, cell)
         v += size * noise.at_points(world.seed, 13 + 2 * salt, x_um, y_um, cell)
-    column, row = _nearest_patch(world, u, v)
+    column, row = noise.nearest_site(world.seed, 5, u, v, PATCH_UM)
     found = patch_class(world, column, row)
     if world.tissue_mm2 is not None:
         found = np.where(_rim(world, x_um, y_um) < 1, found, BACKGROUND)
     return found.astype(np.uint8)
-
-
-def _nearest_patch(world: World, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    i, j = np.floor(u / PATCH_UM).astype(np.int64), np.floor(v / PATCH_UM).astype(np.int64)
-    best = np.full(u.shape, np.inf)
-    column, row = i.copy(), j.copy()
-    for dj in (-1, 0, 1):
-        for di in (-1, 0, 1):
-            x = (i + di + 0.15 + 0.7 * noise.hashed(world.seed, 5, i + di, j + dj)) * PATCH_UM
-            y = (j + dj + 0.15 + 0.7 * noise.hashed(world.seed, 6, i + di, j + dj)) * PATCH_UM
-            d = (u - x) ** 2 + (v - y) ** 2
-            closer = d < best
-            best = np.where(closer, d, best)
-            column, row = np.where(closer, i + di, column), np.where(closer, j + dj, row)
-    return column, row
 
 
 def patch_class(world: World, column: np.ndarray, row: np.ndarray) -> np.ndarray:

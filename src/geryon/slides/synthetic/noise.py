@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numba import njit
 
 TEXTURE = 1024
 _M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -13,33 +14,80 @@ _M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np
 
 def hashed(seed: int, salt: int, column: np.ndarray, row: np.ndarray) -> np.ndarray:
     """float64 in 0..1 for each lattice point, uniform (the finaliser of splitmix64)."""
-    start = np.uint64((seed * 1_000_003 + salt * 7919 + 1) & 0xFFFFFFFFFFFFFFFF)
-    with np.errstate(over="ignore"):
-        z = start + np.asarray(column, np.int64).astype(np.uint64) * _M1
-        z = _mixed(z) + np.asarray(row, np.int64).astype(np.uint64) * _M3
-        return (_mixed(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+    columns, rows = np.broadcast_arrays(np.asarray(column, np.int64), np.asarray(row, np.int64))
+    return _hash_all(_start(seed, salt), columns.ravel(), rows.ravel()).reshape(columns.shape)
 
 
-def _mixed(z: np.ndarray) -> np.ndarray:
+def at_points(seed: int, salt: int, x_um: np.ndarray, y_um: np.ndarray, cell_um: float) -> np.ndarray:
+    """float64 in -1..1 at each point: value noise whose grain is `cell_um`."""
+    x, y = np.asarray(x_um, np.float64), np.asarray(y_um, np.float64)
+    return _noise_all(_start(seed, salt), x.ravel() / cell_um, y.ravel() / cell_um).reshape(x.shape)
+
+
+def nearest_site(
+    seed: int, salt: int, x_um: np.ndarray, y_um: np.ndarray, cell_um: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """int64 twice: column and row of the jittered lattice site that each point is nearest to."""
+    x, y = np.asarray(x_um, np.float64), np.asarray(y_um, np.float64)
+    starts = _start(seed, salt), _start(seed, salt + 1)
+    column, row = _nearest_all(*starts, x.ravel() / cell_um, y.ravel() / cell_um)
+    return column.reshape(x.shape), row.reshape(x.shape)
+
+
+def _start(seed: int, salt: int) -> np.uint64:
+    return np.uint64((seed * 1_000_003 + salt * 7919 + 1) & 0xFFFFFFFFFFFFFFFF)
+
+
+@njit(cache=True)
+def _mixed(z):  # type: ignore[no-untyped-def]  # pragma: no cover
     z = (z ^ (z >> np.uint64(30))) * _M2
     z = (z ^ (z >> np.uint64(27))) * _M3
     return z ^ (z >> np.uint64(31))
 
 
-def at_points(seed: int, salt: int, x_um: np.ndarray, y_um: np.ndarray, cell_um: float) -> np.ndarray:
-    """float64 in -1..1 at each point: value noise whose grain is `cell_um`."""
-    u, v = np.asarray(x_um) / cell_um, np.asarray(y_um) / cell_um
-    i, j = np.floor(u), np.floor(v)
-    fu, fv = _eased(u - i), _eased(v - j)
-    i, j = i.astype(np.int64), j.astype(np.int64)
-    h00, h10 = hashed(seed, salt, i, j), hashed(seed, salt, i + 1, j)
-    h01, h11 = hashed(seed, salt, i, j + 1), hashed(seed, salt, i + 1, j + 1)
-    top, bottom = h00 + (h10 - h00) * fu, h01 + (h11 - h01) * fu
-    return 2 * (top + (bottom - top) * fv) - 1
+@njit(cache=True)
+def _hash(start, column, row):  # type: ignore[no-untyped-def]  # pragma: no cover
+    z = _mixed(start + np.uint64(column) * _M1) + np.uint64(row) * _M3
+    return np.float64(_mixed(z) >> np.uint64(11)) / 9007199254740992.0
 
 
-def _eased(t: np.ndarray) -> np.ndarray:
-    return t * t * t * (t * (t * 6 - 15) + 10)
+@njit(cache=True)
+def _hash_all(start, column, row):  # type: ignore[no-untyped-def]  # pragma: no cover
+    out = np.empty(len(column))
+    for k in range(len(column)):
+        out[k] = _hash(start, column[k], row[k])
+    return out
+
+
+@njit(cache=True)
+def _noise_all(start, u, v):  # type: ignore[no-untyped-def]  # pragma: no cover
+    out = np.empty(len(u))
+    for k in range(len(u)):
+        i, j = np.int64(np.floor(u[k])), np.int64(np.floor(v[k]))
+        s, t = u[k] - i, v[k] - j
+        s = s * s * s * (s * (s * 6 - 15) + 10)
+        t = t * t * t * (t * (t * 6 - 15) + 10)
+        h00, h10 = _hash(start, i, j), _hash(start, i + 1, j)
+        h01, h11 = _hash(start, i, j + 1), _hash(start, i + 1, j + 1)
+        top, bottom = h00 + (h10 - h00) * s, h01 + (h11 - h01) * s
+        out[k] = 2 * (top + (bottom - top) * t) - 1
+    return out
+
+
+@njit(cache=True)
+def _nearest_all(start_x, start_y, u, v):  # type: ignore[no-untyped-def]  # pragma: no cover
+    column, row = np.empty(len(u), np.int64), np.empty(len(u), np.int64)
+    for k in range(len(u)):
+        i, j = np.int64(np.floor(u[k])), np.int64(np.floor(v[k]))
+        best = 1e18
+        for q in range(j - 1, j + 2):
+            for p in range(i - 1, i + 2):
+                dx = p + 0.15 + 0.7 * _hash(start_x, p, q) - u[k]
+                dy = q + 0.15 + 0.7 * _hash(start_y, p, q) - v[k]
+                if dx * dx + dy * dy < best:
+                    best = dx * dx + dy * dy
+                    column[k], row[k] = p, q
+    return column, row
 
 
 def on_grid(seed: int, salt: int, cell_um: float, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:

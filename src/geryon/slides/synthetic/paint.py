@@ -41,7 +41,9 @@ class Canvas:
 
     def labels(self, polygons: list[np.ndarray]) -> np.ndarray:
         """int32 [y, x]: number + 1 of the polygon at each pixel."""
-        return fill(np.zeros(self.shape, np.int32), polygons, np.arange(1, len(polygons) + 1), x_px=self.x_um, y_px=self.y_um)
+        return fill(
+            np.zeros(self.shape, np.int32), polygons, np.arange(1, len(polygons) + 1), x_px=self.x_um, y_px=self.y_um
+        )
 
     def grain(self, world: World, salt: int, cell_um: float) -> np.ndarray:
         return noise.on_grid(world.seed, salt, cell_um, self.x_um, self.y_um)
@@ -146,7 +148,9 @@ def _goblets(canvas: Canvas, h: np.ndarray, e: np.ndarray, mid: np.ndarray, fine
     of = canvas.labels(polygons)
     if not of.any():
         return
-    tints = [0.5 + 0.5 * np.sin(37.7 * (i + g.number) + 9 * g.tone) for g in canvas.glands for i in range(len(g.goblets))]
+    tints = [
+        0.5 + 0.5 * np.sin(37.7 * (i + g.number) + 9 * g.tone) for g in canvas.glands for i in range(len(g.goblets))
+    ]
     tint = np.array([0.0, *tints], np.float32)[of]
     depth = _depth(of, canvas)
     soft = np.clip(depth / 1.3, 0, 1)

@@ -182,7 +182,10 @@ class SyntheticSlide:
 
     def settings(self) -> dict[str, Any]:
         """All that makes this slide again, as JSON holds it."""
-        return {"format": FORMAT, **dataclasses.asdict(dataclasses.replace(self, look=self.look or drawn_look(self.seed)))}
+        return {
+            "format": FORMAT,
+            **dataclasses.asdict(dataclasses.replace(self, look=self.look or drawn_look(self.seed))),
+        }
 
     @classmethod
     def from_file(cls, path: Path) -> SyntheticSlide:

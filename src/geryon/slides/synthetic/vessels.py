@@ -49,13 +49,22 @@ def _vessel(world: World, row: int, column: int) -> Vessel | None:
     a = min(26.0, 4.5 * rng.lognormal(0.35, 0.55))
     b = max(3.2, a * rng.uniform(0.3, 0.75))
     angle = rng.uniform(0, np.pi, 1)
-    wall = ovals(at, np.array([[a, b]]), angle, rng.uniform(0, 0.12, (1, 2)), rng.uniform(0, 6, (1, 2)), rng.uniform(-0.4, 0.4, 1))
+    wall = ovals(
+        at,
+        np.array([[a, b]]),
+        angle,
+        rng.uniform(0, 0.12, (1, 2)),
+        rng.uniform(0, 6, (1, 2)),
+        rng.uniform(-0.4, 0.4, 1),
+    )
     n = int(rng.uniform(0.1, 0.9) * a * b / RED_UM**2)
     r, t = np.sqrt(rng.random(n)) * 0.72, rng.uniform(0, 2 * np.pi, n)
     u, v, c, s = a * r * np.cos(t), b * r * np.sin(t), np.cos(angle), np.sin(angle)
     xy = at + np.stack([u * c - v * s, u * s + v * c], axis=1)
     axes = np.stack([np.full(n, RED_UM), RED_UM * rng.uniform(0.6, 1, n)], axis=1)
-    red = ovals(xy, axes, rng.uniform(0, np.pi, n), rng.uniform(0, 0.08, (n, 2)), rng.uniform(0, 6, (n, 2)), np.zeros(n))
+    red = ovals(
+        xy, axes, rng.uniform(0, np.pi, n), rng.uniform(0, 0.08, (n, 2)), rng.uniform(0, 6, (n, 2)), np.zeros(n)
+    )
     return Vessel(outline=wall[0], red=red)
 
 
@@ -67,7 +76,15 @@ def painted(world: World, plane: Any, h: np.ndarray, e: np.ndarray) -> np.ndarra
     wall = plane.labels(outlines) > 0
     if not wall.any():
         return np.zeros(plane.shape, np.float32)
-    inner = plane.labels([m + (o - m) * np.maximum(0.3, 1 - 1.5 / np.hypot(*(o - m).T))[:, None] for o, m in zip(outlines, middle, strict=True)]) > 0
+    inner = (
+        plane.labels(
+            [
+                m + (o - m) * np.maximum(0.3, 1 - 1.5 / np.hypot(*(o - m).T))[:, None]
+                for o, m in zip(outlines, middle, strict=True)
+            ]
+        )
+        > 0
+    )
     np.copyto(e, 0.33, where=wall)
     np.copyto(h, 0.16, where=wall)
     np.copyto(e, 0.02, where=inner)
