@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 
 import pytest
 
@@ -36,16 +36,16 @@ def test_losses_of_every_task_are_finite_with_and_without_labels() -> None:
 
 
 ROOMS = ("flows", "nets", "store", "runtime", "space", "train")
-HOLDS_LABELS = ("train/sources", "nets/foreign", "store/export")
-"""A source says which tasks it labels; others' weights and formats name their own."""
+MAY_NAME = ("train/sources", "nets/foreign", "store/export", "train/evaluate", "train/scoring", "train/floors")
+"""A source says which tasks it labels, others' weights name their own, and protocols of evaluation are a task's own."""
 
 
 def test_flows_and_trainer_do_not_name_tasks() -> None:
     faults = []
     for path in sorted((ROOT / "src" / "geryon").rglob("*.py")):
         place = path.relative_to(ROOT / "src" / "geryon").as_posix()
-        if not place.startswith(ROOMS) or place.startswith(HOLDS_LABELS):
+        if not place.startswith(ROOMS) or place.startswith(MAY_NAME):
             continue
-        code = re.sub(r'""".*?"""|#[^\n]*', "", path.read_text(encoding="utf-8"), flags=re.S)
-        faults += [f"{place}: {word}" for word in re.findall(r'"(nuclei|glands|lumina)"', code)]
+        strings = [n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)]
+        faults += [f"{place}: {s}" for s in strings if s in TASKS and s != "tissue"]
     assert faults == []

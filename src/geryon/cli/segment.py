@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         args.slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell
     )
     for record in records:
-        counts = ", ".join(f"{n} {task}" for task, n in record.counts.items())
+        counts = ", ".join(f"{record.tasks[task].objects} {task}" for task in record.object_tasks)
         args.say(
             f"{record.slide}: {counts or 'no objects'} in {record.tissue_mm2:.1f} mm² -> {args.out / record.slide}"
         )

@@ -82,7 +82,8 @@ def write_results(work: Work, parts: Parts, look: Look, clock: Mapping[str, floa
     write_quality(work.folder / "quality.ome.tif", seen.raster, seen.mpp)
     files["quality"] = "quality.ome.tif"
     seconds = {**clock, "write": perf_counter() - began}
-    record = replace(_record(work, look, tasks, files), quality=dict(seen.shares), seconds=seconds)
+    unreadable = sum(1 for name in parts.names() if name.startswith("unreadable-"))
+    record = replace(_record(work, look, tasks, files, unreadable), quality=dict(seen.shares), seconds=seconds)
     record = write_run(work.folder, record)
     parts.finish()
     return record
@@ -120,6 +121,11 @@ def _reader(work: Work, parts: Parts) -> Found:
 def part_name(cell: Cell) -> str:
     """The name under which a finished tile is kept."""
     return f"tile-{cell[0]:05d}-{cell[1]:05d}"
+
+
+def unreadable_name(cell: Cell) -> str:
+    """The name under which it is kept that a window could not be read."""
+    return f"unreadable-{cell[0]:05d}-{cell[1]:05d}"
 
 
 def _write_raster(work: Work, task: Task, found: Found) -> tuple[str, TaskDone]:
@@ -197,8 +203,12 @@ def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int]) 
     )
 
 
-def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str, str]) -> RunRecord:
+def _record(
+    work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str, str], unreadable: int
+) -> RunRecord:
     slide, net, plan = work.slide, work.net, work.plan
+    windows = {"planned": len(plan.kept) + plan.skipped, "done": len(plan.kept) - unreadable, "no tissue": plan.skipped}
+    left_out = (f"{unreadable} windows could not be read and were left out",) if unreadable else ()
     width, height = slide.size
     return RunRecord(
         version=__version__,
@@ -214,9 +224,9 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
         reader=slide.reader,
         engine=f"{net.engine.name} {net.engine.precision}",
         tissue_mm2=float(look.tissue.area_mm2),
-        windows={"planned": len(plan.kept) + plan.skipped, "done": len(plan.kept), "no tissue": plan.skipped},
+        windows=windows | ({"unreadable": unreadable} if unreadable else {}),
         peak_memory_bytes=peak_memory_bytes(),
-        warnings=tuple(slide.warnings),
+        warnings=tuple(slide.warnings) + left_out,
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from geryon import events
-from geryon.flows.finish import Look, Work, digest, part_name, write_results
+from geryon.errors import InputError
+from geryon.flows.finish import Look, Work, digest, part_name, unreadable_name, write_results
 from geryon.flows.many import each
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, make_plan
@@ -26,6 +27,10 @@ from geryon.slides.tissue import low_power, window_mask
 from geryon.space.boxes import Box
 from geryon.store.parts import Parts
 from geryon.store.run import RunRecord, is_whole, read_run
+
+
+Maps = dict[str, np.ndarray]
+"""{"task/map": uint8 [y, x, channel]} of one window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +95,20 @@ def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: even
     windows = plan.needed(todo)
     tell(events.Started(stage="segment", total=len(plan.kept), unit="windows", done=len(plan.kept) - len(windows)))
 
-    def read(cell: Cell) -> tuple[np.ndarray, Box]:
+    def read(cell: Cell) -> tuple[np.ndarray | None, Box]:
         outer = plan.window(cell).outer
-        return read_window(slide, outer), outer
+        try:
+            return read_window(slide, outer), outer
+        except InputError as error:
+            # One bad place costs its window; that it was left out is kept, told and counted.
+            parts.keep(unreadable_name(cell), {"window": np.array(cell)})
+            tell(events.Warned(text=f"left out: {error}"))
+            return None, outer
 
-    def predict(batch: Sequence[tuple[np.ndarray, Box]]) -> Sequence[dict[str, np.ndarray]]:
-        return net.maps([image for image, _ in batch], [outer for _, outer in batch])
+    def predict(batch: Sequence[tuple[np.ndarray | None, Box]]) -> Sequence[Maps | None]:
+        whole = [(image, outer) for image, outer in batch if image is not None]
+        found = iter(net.maps([image for image, _ in whole], [outer for _, outer in whole]) if whole else [])
+        return [None if image is None else next(found) for image, _ in batch]
 
     lanes = Lanes(readers=min(2, net.engine.lanes), workers=net.engine.lanes, batch=net.engine.batch)
     maps = stream(windows, read, predict, lanes)
@@ -105,7 +118,7 @@ def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: even
 
 
 def decoded(
-    net: Model, plan: Plan, todo: Sequence[Cell], maps: Iterator[tuple[Cell, dict[str, np.ndarray]]]
+    net: Model, plan: Plan, todo: Sequence[Cell], maps: Iterator[tuple[Cell, Maps | None]]
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Each tile with what its tasks find in it, as soon as the windows it looks at are there."""
     mosaic = Mosaic(plan.windows, net.tasks)
@@ -129,8 +142,9 @@ def decoded(
                     yield from finish()
             while under_way and all(future.done() for _, future in under_way[0][1]):
                 yield from finish()
-            window = plan.window(cell)
-            mosaic.put(cell, clipped(core_of(found, window), window))
+            if found is not None:
+                window = plan.window(cell)
+                mosaic.put(cell, clipped(core_of(found, window), window))
         for row in rows:
             start(row)
         while under_way:
@@ -154,8 +168,8 @@ def read_window(slide: Slide, outer: Box) -> np.ndarray:
 
 
 def _told(
-    maps: Iterator[tuple[Cell, dict[str, np.ndarray]]], plan: Plan, tell: events.Tell
-) -> Iterator[tuple[Cell, dict[str, np.ndarray]]]:
+    maps: Iterator[tuple[Cell, Maps | None]], plan: Plan, tell: events.Tell
+) -> Iterator[tuple[Cell, Maps | None]]:
     area_mm2 = (plan.windows.step * plan.work.mpp_x / 1000.0) ** 2
     for cell, found in maps:
         yield cell, found

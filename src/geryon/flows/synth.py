@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -79,7 +80,7 @@ def _coarse_levels(beside: Path, slide: SyntheticSlide) -> Iterator[list[np.ndar
 
 
 def _write(path: Path, slide: SyntheticSlide, coarse: list[np.ndarray], quality: int, tell: events.Tell) -> None:
-    options = {
+    options: dict[str, Any] = {
         "dtype": np.uint8,
         "tile": (TILE, TILE),
         "photometric": "rgb",

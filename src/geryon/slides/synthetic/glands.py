@@ -175,7 +175,7 @@ def _within_tissue(world: World, origin: np.ndarray, normal: np.ndarray, kind: i
 
 def _one_lumen(shape: _Outline, malignant: bool, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     thick = rng.uniform(19, 31) if malignant else rng.uniform(24, 33)
-    ragged = 2.5 * noise.at_points(int(rng.integers(1 << 30)), 2, *(shape.points.T), 11.0)
+    ragged = 2.5 * noise.at_points(int(rng.integers(1 << 30)), 2, shape.points[:, 0], shape.points[:, 1], 11.0)
     radius = np.minimum(shape.radius - thick + ragged, 0.8 * shape.radius)
     if malignant:
         radius = np.clip(radius, 1.2, None)
@@ -239,7 +239,7 @@ def _benign_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.
     base, inward = _walk(outline, rng.uniform(3.9, 5.0), rng)
     n = len(base)
     a, b = rng.normal(4.3, 0.5, n).clip(3, 5.6), rng.normal(2.7, 0.3, n).clip(2, 3.4)
-    xy = base + inward * (a + rng.gamma(2.0, 0.55, n))[:, None]
+    xy = base + inward * (1.05 * a + 0.8 + rng.gamma(2.0, 0.5, n))[:, None]
     angle = np.arctan2(inward[:, 1], inward[:, 0]) + rng.normal(0, 0.22, n)
     return _kept(xy, np.stack([a, b], axis=1), angle, outline, lumina, rng, slack=0.84, look=cells.BENIGN)
 
@@ -249,7 +249,7 @@ def _malignant_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: 
     parts = []
     for layer in range(1 + int(rng.integers(2, 4)) + (6 if len(lumina) != 1 else 0)):
         base, inward = _walk(outline, 2 * size * 0.86, rng)
-        depth = size * stretch * (0.9 + 1.1 * layer) + rng.normal(0, 2.4, len(base))
+        depth = size * stretch * (1.12 + 0.9 * layer) + rng.normal(0, 2.4, len(base))
         parts.append(np.concatenate([base + inward * depth[:, None], inward], axis=1))
     parts.append(_strewn(outline, size * size * stretch, rng))
     every = np.concatenate(parts)
@@ -281,7 +281,11 @@ def _kept(
     look: int,
 ) -> Cells:
     deep, clear = _room(xy, outline, lumina)
-    fits = np.flatnonzero((deep > axes[:, 1] + 0.6) & (clear > axes[:, 0] * 0.8 + 1.5))
+    fine = (deep > axes[:, 1] + 0.6) & (clear > axes[:, 1] + 1.5)
+    for end in (-1.05, 1.05):
+        tip = xy + end * axes[:, :1] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        fine &= np.minimum(*_room(tip, outline, lumina)) > 0.4
+    fits = np.flatnonzero(fine)
     keep = fits[spaced(xy[fits, 0], xy[fits, 1], axes[fits, 0], axes[fits, 1], angle[fits], slack)]
     made = cells.made(xy[keep], axes[keep], angle[keep], np.full(len(keep), look), rng)
     corners = made.outline.reshape(-1, 2)

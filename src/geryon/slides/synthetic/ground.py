@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from geryon.slides.synthetic import noise, vessels
+from geryon.slides.synthetic.glands import Gland
 from geryon.slides.synthetic.layout import (
     ADIPOSE,
     BACKGROUND,
@@ -35,10 +36,17 @@ CELL_UM = 62.0
 class Plane(Protocol):
     """Where pixels are."""
 
-    x_um: np.ndarray
-    y_um: np.ndarray
-    mpp: float
-    glands: tuple
+    @property
+    def x_um(self) -> np.ndarray: ...
+
+    @property
+    def y_um(self) -> np.ndarray: ...
+
+    @property
+    def mpp(self) -> float: ...
+
+    @property
+    def glands(self) -> tuple[Gland, ...]: ...
 
     @property
     def shape(self) -> tuple[int, int]: ...

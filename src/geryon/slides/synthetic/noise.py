@@ -12,7 +12,7 @@ TEXTURE = 1024
 _M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def hashed(seed: int, salt: int, column: np.ndarray, row: np.ndarray) -> np.ndarray:
+def hashed(seed: int, salt: int, column: np.ndarray | np.integer, row: np.ndarray | np.integer) -> np.ndarray:
     """float64 in 0..1 for each lattice point, uniform (the finaliser of splitmix64)."""
     columns, rows = np.broadcast_arrays(np.asarray(column, np.int64), np.asarray(row, np.int64))
     return _hash_all(_start(seed, salt), columns.ravel(), rows.ravel()).reshape(columns.shape)

@@ -165,17 +165,17 @@ class SyntheticSlide:
         if task not in KNOWN[:3]:
             raise UsageError(what=f"no truth about {task!r}", mend=f"choose one of: {', '.join(KNOWN)}")
         every: list[tuple[int, str, np.ndarray]] = []
-        across = int(self.width_um // GROUP_UM) + 5
+        across, down = int(self.width_um // GROUP_UM) + 5, int(self.height_um // GROUP_UM) + 5
         for row, column in groups_of(*edges):
             group = (row + 2) * across + column + 2
-            if row >= -2 and column >= -2 and column + 2 < across:
+            if -2 <= row < down - 2 and -2 <= column < across - 2:
                 every += _in_group(task, glands_of(self.world, row, column), group)
         if task == "nuclei":
             x0, y0, x1, y1 = edges
-            across = int(self.width_um // BLOCK_UM) + 5
+            across, down = int(self.width_um // BLOCK_UM) + 5, int(self.height_um // BLOCK_UM) + 5
             for row, column in blocks_of(x0 - NUCLEUS_UM, y0 - NUCLEUS_UM, x1 + NUCLEUS_UM, y1 + NUCLEUS_UM):
                 block = (row + 2) * across + column + 2
-                if row >= -2 and column >= -2 and column + 2 < across:
+                if -2 <= row < down - 2 and -2 <= column < across - 2:
                     cells = cells_between(self.world, row, column)
                     every += _named(cells.kind, cells.outline, 2 * PER_BLOCK * block + 1)
         return [each for each in every if _meets(each[2], edges)]
@@ -196,7 +196,7 @@ class SyntheticSlide:
             held = json.loads(path.read_text(encoding="utf-8"))
             if held.pop("format") != FORMAT:
                 raise InputError(what="was made by another version", where=str(path), mend="make the slide again")
-            stains = {k: tuple(v) if isinstance(v, list) else v for k, v in held.pop("look").items()}
+            stains: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held.pop("look").items()}
             return cls(**held, look=Look(**stains))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(what=f"holds no synthetic slide: {error}", where=str(path), mend="geryon synth") from error

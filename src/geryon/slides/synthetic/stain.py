@@ -79,7 +79,9 @@ def scanned(light: np.ndarray, look: Look, seed: int, place: tuple[int, int]) ->
     if not look.jpeg:
         return image
     _, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def _noise(seed: int, place: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
