@@ -46,6 +46,8 @@ def test_flows_and_trainer_do_not_name_tasks() -> None:
         place = path.relative_to(ROOT / "src" / "geryon").as_posix()
         if not place.startswith(ROOMS) or place.startswith(MAY_NAME):
             continue
-        strings = [n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)]
+        strings = [
+            n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)
+        ]
         faults += [f"{place}: {s}" for s in strings if s in TASKS and s != "tissue"]
     assert faults == []

@@ -43,7 +43,9 @@ def consep(root: Path) -> None:
         image(root / "CoNSeP/Train/Images" / f"train_{k}.png", k)
         path = root / "CoNSeP/Train/Labels" / f"train_{k}.mat"
         path.parent.mkdir(parents=True, exist_ok=True)
-        savemat(path, {"inst_map": blobs().astype(float), "inst_type": np.array([[1.0], [3.0], [7.0 if k == 2 else 4.0]])})
+        savemat(
+            path, {"inst_map": blobs().astype(float), "inst_type": np.array([[1.0], [3.0], [7.0 if k == 2 else 4.0]])}
+        )
 
 
 def tnbc(root: Path) -> None:
@@ -101,7 +103,12 @@ def crchistophenotypes(root: Path) -> None:
     folder = root / "CRCHistoPhenotypes_2016_04_28"
     image(folder / "Detection/img1/img1.bmp")
     (folder / "Classification/img1").mkdir(parents=True)
-    points = {"epithelial": [[10.0, 20.0], [40.0, 50.0]], "inflammatory": [[70.0, 70.0]], "fibroblast": [], "others": []}
+    points = {
+        "epithelial": [[10.0, 20.0], [40.0, 50.0]],
+        "inflammatory": [[70.0, 70.0]],
+        "fibroblast": [],
+        "others": [],
+    }
     for name, at in points.items():
         savemat(folder / "Classification/img1" / f"img1_{name}.mat", {"detection": np.array(at).reshape(-1, 2)})
 
@@ -112,7 +119,4 @@ def cpm15(root: Path) -> None:
     table(root / "index.csv", [{"image": "image01"}])
 
 
-MAKERS = {
-    f.__name__: f
-    for f in (consep, tnbc, monuseg, glas, ebhi_seg, kather_crc, pcam, crchistophenotypes, cpm15)
-}
+MAKERS = {f.__name__: f for f in (consep, tnbc, monuseg, glas, ebhi_seg, kather_crc, pcam, crchistophenotypes, cpm15)}

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from geryon.train.pack import Sample
 
 from geryon.errors import InputError, UsageError
 from geryon.nets import weights
@@ -17,6 +16,7 @@ from geryon.tasks.task import get_task
 from geryon.train import fit as module
 from geryon.train import recipe as recipes
 from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
+from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
 
 RECIPE = """

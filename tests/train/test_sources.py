@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geryon.testing.sources import SourceContract
-from geryon.train.pack import load_pack, sample_of, write_pack
+from geryon.train.pack import Asked, load_pack, sample_of, write_pack
 from geryon.train.source import SOURCES, get_source
 from tests.conftest import shared_folder
 from tests.train import fakes
@@ -78,13 +78,13 @@ def test_a_pack_gives_back_what_was_packed(tmp_path: Path) -> None:
     from geryon.tasks.task import get_task
 
     tasks = [get_task("nuclei")]
-    path = write_pack(tmp_path / "a.pack", [(source, tmp_path)], tasks)
+    path = write_pack(tmp_path / "a.pack", [Asked(source, tmp_path)], tasks)
     [first, second] = load_pack(path)
     fresh = sample_of(next(iter(source.cases(tmp_path))), "tnbc", tasks)
     assert (first.name, first.group, second.group) == ("01_1", "01", "02")
     assert np.array_equal(first.image, fresh.image)
     assert all(np.array_equal(first.targets[k], v) for k, v in fresh.targets.items())
-    again = write_pack(tmp_path / "b.pack", [(source, tmp_path)], tasks)
+    again = write_pack(tmp_path / "b.pack", [Asked(source, tmp_path)], tasks)
     assert again.read_bytes() == path.read_bytes()
 
 

@@ -203,9 +203,7 @@ def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int]) 
     )
 
 
-def _record(
-    work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str, str], unreadable: int
-) -> RunRecord:
+def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str, str], unreadable: int) -> RunRecord:
     slide, net, plan = work.slide, work.net, work.plan
     windows = {"planned": len(plan.kept) + plan.skipped, "done": len(plan.kept) - unreadable, "no tissue": plan.skipped}
     left_out = (f"{unreadable} windows could not be read and were left out",) if unreadable else ()

@@ -28,7 +28,6 @@ from geryon.space.boxes import Box
 from geryon.store.parts import Parts
 from geryon.store.run import RunRecord, is_whole, read_run
 
-
 Maps = dict[str, np.ndarray]
 """{"task/map": uint8 [y, x, channel]} of one window."""
 

@@ -70,7 +70,7 @@ def _put(out, at, value):  # type: ignore[no-untyped-def]
 
 @compiled
 def _get(raw, at):  # type: ignore[no-untyped-def]
-    value = 0
+    value = np.int64(0)
     for i in range(4):
         value |= np.int64(raw[at + i]) << (8 * i)
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from numbers import Number
 from typing import Any
@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 def bootstrap(
-    tallies_by_group: Mapping[Hashable, Any], score: Callable[[Any], Any], n: int = 1000, seed: int = 0
+    tallies_by_group: Mapping[Any, Any], score: Callable[[Any], Any], n: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """Low and high of `score` when as many groups are drawn again, with replacement, n times.
 
@@ -26,7 +26,7 @@ def bootstrap(
 
 
 def bootstrap_scores(
-    tallies_by_group: Mapping[Hashable, Any], n: int = 1000, seed: int = 0
+    tallies_by_group: Mapping[Any, Any], n: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Low and high of every score that the tallies have, from one set of drawings."""
     if len(tallies_by_group) < 2:
@@ -35,7 +35,7 @@ def bootstrap_scores(
     return {name: _percentiles(values) for name, values in scores.items()}
 
 
-def resampled(tallies_by_group: Mapping[Hashable, Any], n: int, seed: int) -> Any:
+def resampled(tallies_by_group: Mapping[Any, Any], n: int, seed: int) -> Any:
     """One tally whose numbers are arrays [n, ...]: the sums of n drawings of groups. Groups are taken in sorted
     order, so that the order of images changes nothing."""
     groups = [tallies_by_group[group] for group in sorted(tallies_by_group, key=str)]

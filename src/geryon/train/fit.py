@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from geryon.nets import weights
 from geryon.nets.model import heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
-from geryon.tasks.task import Task, get_task
+from geryon.tasks.task import Task
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
-from geryon.train.pack import Sample, load_pack, write_pack
+from geryon.train.pack import Asked, Sample, load_pack, write_pack
 from geryon.train.recipe import Recipe, Split, read_recipe
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source
@@ -79,7 +80,7 @@ def fit(
     """
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
-    tasks = tuple(get_task(name) for name in recipe.tasks)
+    tasks = recipe.task_values()
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)
@@ -98,9 +99,9 @@ def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell:
     if not path.exists():
         if where.samples:
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
-        roots = [(get_source(c.name), where.data / (c.root or c.name)) for c in recipe.sources]
-        write_pack(path, roots, tasks, tell=tell)
-    samples = list(load_pack(path))
+        asked = [Asked(get_source(c.name), where.data / (c.root or c.name), c.scales) for c in recipe.sources]
+        write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
+    samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
     check_sources(samples, recipe)
     return samples
 
@@ -115,6 +116,11 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
             where="sources",
             mend="name them in the recipe, or make the pack anew",
         )
+
+
+def is_held_out(sample: Sample, split: Split) -> bool:
+    """True for samples of groups that the recipe keeps away from training and validation."""
+    return any(fnmatchcase(sample.group, group) for group in split.held_out.get(sample.source, ()))
 
 
 def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
@@ -186,6 +192,7 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
             SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])
             for s in values
         ),
+        held_out={source: tuple(groups) for source, groups in recipe.split.held_out.items()},
         use="open" if all(s.use == "open" for s in values) else "research",
         training={
             "steps": trained.step,

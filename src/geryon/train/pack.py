@@ -44,6 +44,15 @@ class Sample:
     """{"task/map": uint8 [y, x]}: weight times 32, 0 where nothing is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A source, where its release lies, and the sizes at which its cases are packed."""
+
+    source: Source
+    root: Path
+    scales: tuple[float, ...] = (1.0,)
+
+
 def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.5, scale: float = 1.0) -> Sample:
     """A case at `mpp`, enlarged by `scale` beyond that; tasks that it does not label are left out."""
     image = case.image()
@@ -81,9 +90,7 @@ def mirrored(array: np.ndarray, side: tuple[int, int]) -> np.ndarray:
     return np.pad(array, ((0, more[0]), (0, more[1]), *([(0, 0)] * (array.ndim - 2))), mode="symmetric")
 
 
-def _at_task(
-    labels: Labelled, factor: float, size: tuple[int, int], side: tuple[int, int], coarse: int
-) -> Labelled:
+def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple[int, int], coarse: int) -> Labelled:
     """The labels on the task's grid: nearest neighbours, so that ids stay ids."""
 
     def grid(array: np.ndarray) -> np.ndarray:
@@ -105,20 +112,20 @@ def _at_task(
 
 def write_pack(
     path: Path,
-    sources: Iterable[tuple[Source, Path]],
+    sources: Iterable[Asked],
     tasks: Sequence[Task],
     *,
     mpp: float = 0.5,
-    scales: Sequence[float] = (1.0,),
     tell: events.Tell = events.nobody,
 ) -> Path:
     """All cases of the sources as one pack, renamed into place when whole."""
     tensors: dict[str, np.ndarray] = {}
-    index = []
-    for source, root in sources:
+    index: list[dict[str, str]] = []
+    for asked in sources:
+        source = asked.source
         tell(events.Started(stage=f"pack {source.name}", total=0, unit="samples"))
-        for case in source.cases(root):
-            for scale in scales:
+        for case in source.cases(asked.root):
+            for scale in asked.scales:
                 sample = sample_of(case, source.name, tasks, mpp=mpp, scale=scale)
                 tensors |= _tensors(len(index), sample)
                 index.append({"source": sample.source, "name": sample.name, "group": sample.group})
@@ -147,7 +154,9 @@ def load_pack(path: Path) -> Iterator[Sample]:
             names = sorted(file.keys())
             for number, facts in enumerate(index):
                 mine = {n.split("/", 1)[1]: file.get_tensor(n) for n in names if n.startswith(f"{number}/")}
-                yield Sample(**facts, image=mine["image"], targets=_under(mine, "target/"), weights=_under(mine, "weight/"))
+                yield Sample(
+                    **facts, image=mine["image"], targets=_under(mine, "target/"), weights=_under(mine, "weight/")
+                )
     except (SafetensorError, KeyError, ValueError, FileNotFoundError) as error:
         raise InputError(what=f"is no pack of samples: {error}", where=str(path), mend="make it anew") from error
 

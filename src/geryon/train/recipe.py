@@ -18,7 +18,7 @@ import yaml
 from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.nets.topologies import TOPOLOGIES
-from geryon.tasks.task import TASKS, get_task
+from geryon.tasks.task import TASKS, Task, get_task, with_classes
 from geryon.train.augment import STRICT
 from geryon.train.settings import LoopSettings
 from geryon.train.source import SOURCES, Source, get_source
@@ -39,6 +39,8 @@ class SourceChoice:
     """Its folder, below the data folder; by default called like the source."""
     share: float = 1.0
     """Its part of each batch, in any unit common to all sources."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes at which each case is packed: 1.2 is a fifth larger than it truly is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,11 @@ class Split:
     """Part of each source's groups (patients) that only validates; 0 trains on all."""
     seed: int = 0
     """Of the choice of groups."""
+    held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{source: groups} that neither train nor validate; a group ending in * stands for all names that begin so.
+
+    The model's document lists them, so that figures can be measured on them later.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +87,22 @@ class Recipe:
     """open: sources of free use only; research: also such as allow research alone."""
     tasks: tuple[str, ...]
     """In tasks.TASKS, in the order of the network's heads."""
+    cut: tuple[str, ...] = ()
+    """Tasks whose class trees are cut to their branches, where the sources go no deeper."""
     mpp: float = 0.5
     """µm per pixel of the network's input."""
     sources: tuple[SourceChoice, ...]
     net: NetChoice = field(default_factory=NetChoice)
     split: Split = field(default_factory=Split)
     train: LoopSettings = field(default_factory=LoopSettings)
+
+    def task_values(self) -> tuple[Task, ...]:
+        """The tasks themselves, with the classes that this recipe can teach."""
+        return tuple(self._task(name) for name in self.tasks)
+
+    def _task(self, name: str) -> Task:
+        task = get_task(name)
+        return with_classes(task, task.classes.cut()) if name in self.cut and task.classes else task
 
     def source_values(self) -> tuple[Source, ...]:
         """The sources themselves, in the recipe's order."""

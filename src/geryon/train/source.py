@@ -81,5 +81,7 @@ def present(root: Path, name: str) -> Path:
     """The folder or file of a release, or an error that says what was looked for."""
     path = root / name
     if not path.exists():
-        raise InputError(what=f"{name} is not there", where=str(root), mend="give the folder of the release (--data, --root)")
+        raise InputError(
+            what=f"{name} is not there", where=str(root), mend="give the folder of the release (--data, --root)"
+        )
     return path

@@ -1,11 +1,12 @@
 """geryon-s: a light encoder, one shared decoder to half resolution, thin heads.
 
-The encoder has two branches. A fine one of plain 3 x 3 convolutions sees the image as it is; a context
-one is EfficientNet-Lite0 (Tan & Le 2019; the Lite variant has neither squeeze-and-excitation nor swish)
-over the image at half resolution, where it costs a quarter and can start from ImageNet weights. Either
-alone can be chosen too ("plain", "lite0"); docs/topology.md has the measurements. The decoder goes down a feature pyramid (Lin et al. 2017, top-down additions). All heads of one task at one
-stride share a hidden layer; a map finer than the decoder's half resolution comes by sub-pixel
-convolution (Shi et al. 2016), which costs nothing at full resolution.
+The encoder has two branches. A fine one of plain 3 x 3 convolutions sees the image as it is; a context one
+is EfficientNet-Lite0 (Tan & Le 2019; the Lite variant has neither squeeze-and-excitation nor swish) over
+the image at half resolution, where it costs a quarter and can start from ImageNet weights. Either alone can
+be chosen too ("plain", "lite0"); docs/topology.md has the measurements. The decoder goes down a feature
+pyramid (Lin et al. 2017, top-down additions). All heads of one task at one stride share a hidden layer; a
+map finer than the decoder's half resolution comes by sub-pixel convolution (Shi et al. 2016), which costs
+nothing at full resolution.
 """
 
 from __future__ import annotations

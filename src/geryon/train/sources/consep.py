@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def cases(root: Path) -> Iterator[Case]:
     for path in sorted((folder / "Labels").glob("*.mat"), key=lambda p: int(p.stem.split("_")[1])):
         [image] = (folder / "Images").glob(f"{path.stem}.*")
         yield Case(
-            name=path.stem, group=path.stem, image=rgb(image), mpp=0.25, labels={"nuclei": lambda p=path: nuclei(p)}
+            name=path.stem, group=path.stem, image=rgb(image), mpp=0.25, labels={"nuclei": partial(nuclei, path)}
         )
 
 

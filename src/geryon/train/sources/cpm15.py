@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from geryon.tasks.task import Labelled
@@ -21,7 +22,7 @@ def cases(root: Path) -> Iterator[Case]:
         mask = root / f"{name}_mask.png"
         [image] = (p for p in root.glob(f"{name}.*"))
         mpp = 0.5 if name in TWENTY else 0.25
-        yield Case(name=name, group=name, image=rgb(image), mpp=mpp, labels={"nuclei": lambda m=mask: nuclei(m)})
+        yield Case(name=name, group=name, image=rgb(image), mpp=mpp, labels={"nuclei": partial(nuclei, mask)})
 
 
 def nuclei(mask: Path) -> Labelled:

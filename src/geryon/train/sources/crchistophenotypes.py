@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def cases(root: Path) -> Iterator[Case]:
             group=name,
             image=read,
             mpp=0.55,
-            labels={"nuclei": lambda p=folder / "Classification" / name, read=read: nuclei(p, read)},
+            labels={"nuclei": partial(nuclei, folder / "Classification" / name, read)},
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from geryon.tasks.task import Labelled
@@ -34,7 +35,7 @@ def cases(root: Path) -> Iterator[Case]:
             group=row["case"],
             image=rgb(root / row["image"]),
             mpp=MPP,
-            labels={"glands": lambda m=root / row["mask"], c=row["class"]: glands(m, c)},
+            labels={"glands": partial(glands, root / row["mask"], row["class"])},
         )
 
 

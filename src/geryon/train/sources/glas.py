@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def cases(root: Path) -> Iterator[Case]:
             group=row["patient ID"],
             image=rgb(image),
             mpp=0.62005,
-            labels={"glands": lambda m=mask, g=grade: glands(m, g)},
+            labels={"glands": partial(glands, mask, grade)},
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,13 @@ def cases(root: Path) -> Iterator[Case]:
             group=row["slide"] or row["file"],
             image=read,
             mpp=float(row["um_per_px"]) if row["um_per_px"] else RESCALED_MPP,
-            labels={"tissue": lambda read=read, name=name: tissue(read().shape[:2], name)},
+            labels={"tissue": partial(tissue, read, name)},
         )
 
 
-def tissue(shape: tuple[int, ...], name: str) -> Labelled:
+def tissue(read: Callable[[], np.ndarray], name: str) -> Labelled:
     """One class all over the tile."""
-    return Labelled(raster=np.full(shape, NAMES.index(name) + 1, np.int32), raster_names=NAMES)
+    return Labelled(raster=np.full(read().shape[:2], NAMES.index(name) + 1, np.int32), raster_names=NAMES)
 
 
 KATHER_CRC = Source(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
-from xml.etree import ElementTree
 
 from geryon.tasks.task import Labelled
 from geryon.train.source import Case, Source, present, rgb
@@ -29,7 +30,7 @@ def cases(root: Path) -> Iterator[Case]:
             group="-".join(name.split("-")[:3]),
             image=read,
             mpp=mpp_of(path),
-            labels={"nuclei": lambda p=path, read=read: nuclei(p, read().shape[:2])},
+            labels={"nuclei": partial(nuclei, path, read)},
         )
 
 
@@ -39,12 +40,12 @@ def mpp_of(path: Path) -> float:
     return float(given[1]) if given and float(given[1]) > 0 else USUAL_MPP
 
 
-def nuclei(path: Path, shape: tuple[int, ...]) -> Labelled:
+def nuclei(path: Path, read: Callable[[], np.ndarray]) -> Labelled:
     """Polygons filled in file order; those of fewer than three points are no nuclei."""
-    labels = np.zeros(shape, np.int32)
+    labels = np.zeros(read().shape[:2], np.int32)
     number = 0
     for region in ElementTree.fromstring(text_of(path)).iter("Region"):
-        points = np.array([[float(v.get("X")), float(v.get("Y"))] for v in region.iter("Vertex")])
+        points = np.array([[float(v.get("X", "nan")), float(v.get("Y", "nan"))] for v in region.iter("Vertex")])
         if len(points) < 3:
             continue
         number += 1

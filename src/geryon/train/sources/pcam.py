@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,13 @@ def cases(root: Path) -> Iterator[Case]:
             group=row["file"],
             image=read,
             mpp=0.97,
-            labels={"tissue": lambda read=read, label=row["label"]: tissue(read().shape[:2], label == "1")},
+            labels={"tissue": partial(tissue, read, row["label"] == "1")},
         )
 
 
-def tissue(shape: tuple[int, ...], is_tumour: bool) -> Labelled:
+def tissue(read: Callable[[], np.ndarray], is_tumour: bool) -> Labelled:
     """Tumour in the middle square, unknown around it."""
+    shape = read().shape[:2]
     raster = np.zeros(shape, np.int32)
     y, x = (shape[0] - MIDDLE_PX) // 2, (shape[1] - MIDDLE_PX) // 2
     raster[y : y + MIDDLE_PX, x : x + MIDDLE_PX] = int(is_tumour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from geryon.tasks.decoding import components
@@ -16,9 +17,7 @@ def cases(root: Path) -> Iterator[Case]:
     for mask in sorted(folder.glob("GT_*/*.png")):
         patient = mask.parent.name.removeprefix("GT_")
         [image] = (folder / f"Slide_{patient}").glob(f"{mask.stem}.*")
-        yield Case(
-            name=mask.stem, group=patient, image=rgb(image), mpp=0.25, labels={"nuclei": lambda p=mask: nuclei(p)}
-        )
+        yield Case(name=mask.stem, group=patient, image=rgb(image), mpp=0.25, labels={"nuclei": partial(nuclei, mask)})
 
 
 def nuclei(path: Path) -> Labelled:
