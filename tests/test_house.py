@@ -52,7 +52,9 @@ def test_parameters() -> None:
             given = [a for a in (*f.args.posonlyargs, *f.args.args) if a.arg not in ("self", "cls")]
             total = len(given) + len(f.args.kwonlyargs)
             story = not f.name.startswith("_") and total <= PUBLIC_STORY_PARAMETERS and len(given) <= PARAMETERS
-            if total > PARAMETERS and not story:
+            # Compiled functions take numbers and arrays only, so a settings value can't shorten their lists.
+            compiled = any("jit" in ast.unparse(d) or "compiled" in ast.unparse(d) for d in f.decorator_list)
+            if total > PARAMETERS and not story and not compiled:
                 faults.append(f"{path.relative_to(ROOT)}:{f.lineno} {f.name} takes {total}")
     assert faults == []
 

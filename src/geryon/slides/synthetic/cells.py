@@ -105,13 +105,13 @@ def made(xy: np.ndarray, axes: np.ndarray, angle: np.ndarray, kind: np.ndarray, 
     n = len(xy)
     wobble = np.array([k.wobble for k in KINDS])[kind] * rng.uniform(0.4, 1.0, (n, 2))
     bend = np.array([k.bend for k in KINDS])[kind] * rng.uniform(-1, 1, n)
-    outline = ovals(xy, axes, angle, wobble, rng.uniform(0, 2 * np.pi, (n, 2)), bend)
+    outline = ovals(xy, axes, angle, wobble, rng.uniform(0, 2 * np.pi, (n, 2)), bend=bend)
     low, high = np.array([k.haematoxylin for k in KINDS])[kind].T
     size = np.array([k.cytoplasm[0] for k in KINDS])[kind]
     turn = rng.uniform(0, 2 * np.pi, n)
     off = np.where(kind == PLASMA, 0.55, 0.25)[:, None] * axes[:, 1:] * (size > 0)[:, None]
     centre = xy + off * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     body = ovals(
-        centre, axes[:, 1:] * size[:, None] * [[1.12, 1.0]], turn, wobble * 0.5, turn[:, None] * [[1, 2]], bend * 0
+        centre, axes[:, 1:] * size[:, None] * [[1.12, 1.0]], turn, wobble * 0.5, turn[:, None] * [[1, 2]], bend=bend * 0
     )
     return Cells(xy=xy, kind=kind, outline=outline, density=rng.uniform(low, high), around=body)

@@ -206,7 +206,7 @@ def _cribriform(shape: _Outline, rng: np.random.Generator) -> tuple[np.ndarray, 
         rng.uniform(0, np.pi, n),
         rng.uniform(0, 0.09, (n, 2)),
         rng.uniform(0, 6, (n, 2)),
-        np.zeros(n),
+        bend=np.zeros(n),
     )
     return tuple(holes)
 
@@ -241,7 +241,7 @@ def _benign_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.
     a, b = rng.normal(4.3, 0.5, n).clip(3, 5.6), rng.normal(2.7, 0.3, n).clip(2, 3.4)
     xy = base + inward * (1.05 * a + 0.8 + rng.gamma(2.0, 0.5, n))[:, None]
     angle = np.arctan2(inward[:, 1], inward[:, 0]) + rng.normal(0, 0.22, n)
-    return _kept(xy, np.stack([a, b], axis=1), angle, outline, lumina, rng, slack=0.84, look=cells.BENIGN)
+    return _kept(Placed(xy, np.stack([a, b], axis=1), angle), (outline, lumina), rng, slack=0.84, look=cells.BENIGN)
 
 
 def _malignant_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random.Generator) -> Cells:
@@ -257,8 +257,8 @@ def _malignant_nuclei(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: 
     b = (size * rng.lognormal(0, 0.14, n)).clip(2.4, 5.6)
     a = (b * rng.normal(stretch, 0.22, n)).clip(b, 9.0)
     angle = np.arctan2(every[:, 3], every[:, 2]) + rng.normal(0, 0.3, n)
-    axes = np.stack([a, b], axis=1)
-    return _kept(every[:, :2], axes, angle, outline, lumina, rng, slack=0.63, look=cells.MALIGNANT)
+    placed = Placed(every[:, :2], np.stack([a, b], axis=1), angle)
+    return _kept(placed, (outline, lumina), rng, slack=0.63, look=cells.MALIGNANT)
 
 
 def _strewn(outline: np.ndarray, area_um2: float, rng: np.random.Generator) -> np.ndarray:
@@ -269,17 +269,25 @@ def _strewn(outline: np.ndarray, area_um2: float, rng: np.random.Generator) -> n
     return np.concatenate([at, at - outline[::2][nearest]], axis=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Ellipses: centres, half axes [n, 2] and angles of the first axis."""
+
+    xy: np.ndarray
+    axes: np.ndarray
+    angle: np.ndarray
+
+
 def _kept(
-    xy: np.ndarray,
-    axes: np.ndarray,
-    angle: np.ndarray,
-    outline: np.ndarray,
-    lumina: tuple[np.ndarray, ...],
+    placed: Placed,
+    walls: tuple[np.ndarray, tuple[np.ndarray, ...]],
     rng: np.random.Generator,
     *,
     slack: float,
     look: int,
 ) -> Cells:
+    xy, axes, angle = placed.xy, placed.axes, placed.angle
+    outline, lumina = walls
     deep, clear = _room(xy, outline, lumina)
     fine = (deep > axes[:, 1] + 0.6) & (clear > axes[:, 1] + 1.5)
     for end in (-1.05, 1.05):
@@ -307,4 +315,4 @@ def _goblets(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random
     keep = fits[spaced(xy[fits, 0], xy[fits, 1], a[fits], b[fits], angle[fits], 0.97)]
     k = len(keep)
     wobble = np.stack([rng.uniform(0, 0.06, k), np.full(k, 0.07)], axis=1)
-    return ovals(xy[keep], np.stack([a, b], axis=1)[keep], angle[keep], wobble, np.zeros((k, 2)), np.zeros(k))
+    return ovals(xy[keep], np.stack([a, b], axis=1)[keep], angle[keep], wobble, np.zeros((k, 2)), bend=np.zeros(k))

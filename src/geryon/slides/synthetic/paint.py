@@ -189,7 +189,7 @@ def _nuclei(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> None:
     at = np.flatnonzero(seen)
     kind, outlines = kind[at], outlines[at]
     density = np.concatenate([c.density for c in canvas.nuclei])[at]
-    _bodies(world, canvas, kind, np.concatenate([c.around for c in canvas.nuclei])[at], h, e)
+    _bodies(world, canvas, kind, np.concatenate([c.around for c in canvas.nuclei])[at], (h, e))
     of = canvas.labels(list(outlines))
 
     def per_nucleus(values: np.ndarray) -> np.ndarray:
@@ -209,7 +209,9 @@ def _nuclei(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> None:
     np.copyto(e, 0.16 + 0.05 * chromatin + 0.15 * nucleolus + 0.2 * e, where=inside)
 
 
-def _bodies(world: World, canvas: Canvas, kind: np.ndarray, around: np.ndarray, h: np.ndarray, e: np.ndarray) -> None:
+def _bodies(
+    world: World, canvas: Canvas, kind: np.ndarray, around: np.ndarray, amounts: tuple[np.ndarray, np.ndarray]
+) -> None:
     size, eosin, haematoxylin = np.array([k.cytoplasm for k in KINDS]).T
     some = np.flatnonzero(size[kind] > 0)
     of = canvas.labels(list(around[some]))
@@ -217,6 +219,6 @@ def _bodies(world: World, canvas: Canvas, kind: np.ndarray, around: np.ndarray, 
         return
     inside = of > 0
     granules = 1 + 0.35 * canvas.grain(world, 73, 1.2)
-    for amount, dose in ((e, eosin), (h, haematoxylin)):
+    for amount, dose in zip(amounts, (haematoxylin, eosin), strict=True):
         own = np.concatenate([[0.0], dose[kind[some]]]).astype(np.float32)[of] * granules
         np.copyto(amount, 0.75 * own + 0.4 * amount, where=inside)

@@ -143,7 +143,7 @@ def _to_segment(x, y, s):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 def ovals(
-    xy: np.ndarray, axes: np.ndarray, angle: np.ndarray, wobble: np.ndarray, phase: np.ndarray, bend: np.ndarray
+    xy: np.ndarray, axes: np.ndarray, angle: np.ndarray, wobble: np.ndarray, phase: np.ndarray, *, bend: np.ndarray
 ) -> np.ndarray:
     """float64 [n, CORNERS, 2]: ellipses, their radius varied twice and thrice round (wobble [n, 2]), then bent."""
     t = np.arange(CORNERS) * (2 * np.pi / CORNERS)

@@ -55,7 +55,7 @@ def _vessel(world: World, row: int, column: int) -> Vessel | None:
         angle,
         rng.uniform(0, 0.12, (1, 2)),
         rng.uniform(0, 6, (1, 2)),
-        rng.uniform(-0.4, 0.4, 1),
+        bend=rng.uniform(-0.4, 0.4, 1),
     )
     n = int(rng.uniform(0.1, 0.9) * a * b / RED_UM**2)
     r, t = np.sqrt(rng.random(n)) * 0.72, rng.uniform(0, 2 * np.pi, n)
@@ -63,7 +63,7 @@ def _vessel(world: World, row: int, column: int) -> Vessel | None:
     xy = at + np.stack([u * c - v * s, u * s + v * c], axis=1)
     axes = np.stack([np.full(n, RED_UM), RED_UM * rng.uniform(0.6, 1, n)], axis=1)
     red = ovals(
-        xy, axes, rng.uniform(0, np.pi, n), rng.uniform(0, 0.08, (n, 2)), rng.uniform(0, 6, (n, 2)), np.zeros(n)
+        xy, axes, rng.uniform(0, np.pi, n), rng.uniform(0, 0.08, (n, 2)), rng.uniform(0, 6, (n, 2)), bend=np.zeros(n)
     )
     return Vessel(outline=wall[0], red=red)
 
