@@ -15,7 +15,7 @@ from geryon.nets.model import heads_of
 from geryon.tasks.task import get_task
 from geryon.train import fit as module
 from geryon.train import recipe as recipes
-from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
+from geryon.train.fit import Where, check_sources, fit, is_held_out, split_samples, start_from
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
 
@@ -123,3 +123,17 @@ def test_a_model_can_start_from_another(tmp_path, where):
     assert 0 < taken < len(network.state_dict())
     kernel = weights.read_tensors(fitted.model)["lateral.0.weight"].astype(np.float32)
     assert np.array_equal(network.state_dict()["lateral.0.weight"].numpy(), kernel)
+
+
+def test_what_is_held_out_is_not_learnt_from() -> None:
+    split = Split(held_out={"glas": ("testA*",), "tnbc": ("03",)})
+
+    def sample(source: str, name: str, group: str) -> Sample:
+        return Sample(
+            source=source, name=name, group=group, image=np.zeros((32, 32, 3), np.uint8), targets={}, weights={}
+        )
+
+    assert is_held_out(sample("glas", "testA_1 x0.85", "3"), split)
+    assert is_held_out(sample("tnbc", "03_1", "03"), split)
+    assert not is_held_out(sample("glas", "train_1", "3"), split)
+    assert not is_held_out(sample("consep", "03_1", "03"), split)

@@ -119,8 +119,9 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
 
 
 def is_held_out(sample: Sample, split: Split) -> bool:
-    """True for samples of groups that the recipe keeps away from training and validation."""
-    return any(fnmatchcase(sample.group, group) for group in split.held_out.get(sample.source, ()))
+    """True for samples that the recipe keeps away from training and validation, by group or by name."""
+    kept_away = split.held_out.get(sample.source, ())
+    return any(fnmatchcase(sample.group, each) or fnmatchcase(sample.name, each) for each in kept_away)
 
 
 def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:

@@ -68,7 +68,7 @@ class Split:
     seed: int = 0
     """Of the choice of groups."""
     held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """{source: groups} that neither train nor validate; a group ending in * stands for all names that begin so.
+    """{source: groups or names of cases} that neither train nor validate; "testA*" stands for all that begin so.
 
     The model's document lists them, so that figures can be measured on them later.
     """
