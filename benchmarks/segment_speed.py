@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import about, interleaved, say
-from geryon.flows.plan import Cutting, make_plan
+from geryon.flows.plan import cutting_of, make_plan
 from geryon.flows.segment import Options, read_window, segment
 from geryon.flows.synth import synth
 from geryon.nets.model import Model, load_model
@@ -54,7 +54,9 @@ def main() -> None:
 def bare(path: Path, net: Model) -> None:
     """The network alone over all windows of the slide, halo included, images read before."""
     with open_slide(path) as slide:
-        plan = make_plan(slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=lambda box: True, cutting=Cutting())
+        plan = make_plan(
+            slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=lambda box: True, cutting=cutting_of(net)
+        )
         read = [(read_window(slide, plan.window(c).outer), plan.window(c).outer) for c in plan.kept]
     lanes = Lanes(workers=net.engine.lanes, batch=net.engine.batch)
     for _ in stream(read, lambda r: r, lambda batch: net.maps([i for i, _ in batch], [o for _, o in batch]), lanes):

@@ -17,7 +17,7 @@ import shapely
 from benchmarks.machine import about, say
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment_slide
-from geryon.nets.model import HALO_PX, Model, load_model
+from geryon.nets.model import HALO_PX, STEP_PX, Model, load_model
 from geryon.slides.array import slide_of_image
 from geryon.slides.synthetic import SyntheticSlide
 
@@ -34,9 +34,9 @@ def main() -> None:
     image = slide.render(slide.frame.box)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        one = found(image, net, root / "one", Cutting(tile_px=4096, halo_px=args.halo))
+        one = found(image, net, root / "one", Cutting(window_px=STEP_PX, tile_px=4096, halo_px=args.halo))
         for tile in (512, 1024, 2048):
-            other = found(image, net, root / f"tile{tile}", Cutting(tile_px=tile, halo_px=args.halo))
+            other = found(image, net, root / f"tile{tile}", Cutting(window_px=STEP_PX, tile_px=tile, halo_px=args.halo))
             same = {name: sorted(other[name]) == sorted(one[name]) for name in one}
             say(question=f"tile {tile} against one tile", identical=same, objects={n: len(o) for n, o in one.items()})
         other = found(image, net, root / "window", Cutting(window_px=768, halo_px=args.halo))

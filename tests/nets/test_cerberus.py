@@ -303,3 +303,28 @@ def check_objects(maps: cerberus_windows.Maps, data: dict[str, np.ndarray]) -> N
         n = len(np.unique(wanted)) - 1
         assert abs(len(np.unique(labels)) - 1 - n) <= 0.01 * n
         assert abs(int((labels > 0).sum()) - int((wanted > 0).sum())) <= 1e-3 * (wanted > 0).sum()
+
+
+@pytest.mark.slow
+def test_published_windows_through_the_model_are_the_tile_case(tmp_path: Path) -> None:
+    """`--window published`: the flow's own windows and mosaic, against the original's tile mode."""
+    from geryon.nets.model import ResearchOnly, at_model_mpp, frame_of, load_model, whole_window
+    from geryon.space.boxes import Frame
+
+    case = np.load(reference("tile_case.npz"))
+    path = checkpoint(tmp_path / "weights.tar", weights())
+    tensors, document = foreign.import_checkpoint(path)
+    save_model(tmp_path / "cerberus.safetensors", tensors, document, half=False)
+    with pytest.warns(ResearchOnly):
+        net = load_model(tmp_path / "cerberus.safetensors", engine="cpu", tasks=["nuclei"])
+    height, width = case["image"].shape[:2]
+    level0 = Frame(name="level0", mpp_x=0.5, mpp_y=0.5, width=width, height=height)
+    work, image = at_model_mpp(case["image"], level0, net.mpp)
+    mosaic = net.mosaic(image, work, windows="published")
+    [task] = net.tasks
+    window = whole_window(frame_of(task, work, net.mpp), task)
+    maps = mosaic.region(task, window)
+    x, y = window.offset
+    found = maps[task.maps[0].name][y : y + height, x : x + width, 1:].astype(np.float32) / 255.0
+    expected = case["Nuclei_prob_f16"].astype(np.float32)
+    assert np.abs(found - expected).max() <= 2e-3 + 0.5 / 255

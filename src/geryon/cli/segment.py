@@ -37,12 +37,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", action="store_true", help="write instance maps too (labels/<task>.ome.tif)")
     parser.add_argument("--engine", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"
+    )
     parser.add_argument("--tile", type=int, default=1024, help="side of a kept piece in pixels; changes no result")
 
 
 def run(args: argparse.Namespace) -> int:
     """Segment them all; one bad slide does not stop the others."""
-    from geryon.flows.plan import Cutting
     from geryon.flows.segment import Options, segment_all
 
     options = Options(
@@ -51,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         use_mask={"auto": None, "on": True, "off": False}[args.tissue_mask],
         engine=args.engine,
         labels=args.labels,
-        cutting=Cutting(tile_px=args.tile),
+        windows=args.window,
+        tile_px=args.tile,
     )
     records = segment_all(
         args.slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell

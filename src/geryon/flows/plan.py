@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from geryon.nets.model import CELL_PX, HALO_PX, STEP_PX, Model, frame_of, halo_px
+from geryon.nets.model import CELL_PX, Model, frame_of, halo_px
 from geryon.space.boxes import Box, Frame
 from geryon.space.windows import Tiling, Window
 from geryon.tasks.task import Task
@@ -18,12 +18,18 @@ Cell = tuple[int, int]
 class Cutting:
     """Sizes in pixels of the network's input."""
 
-    window_px: int = STEP_PX
+    window_px: int
     """Core of a network window."""
-    halo_px: int = HALO_PX
+    halo_px: int
     """Halo of a network window."""
     tile_px: int = 1024
     """Side of a tile, the piece that is decoded and kept; changes nothing in the result."""
+
+
+def cutting_of(net: Model, *, windows: str = "default", tile_px: int = 1024) -> Cutting:
+    """The model's windows of that name, and tiles of that side."""
+    window_px, halo = net.window_px(windows)
+    return Cutting(window_px=window_px, halo_px=halo, tile_px=tile_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +84,7 @@ def make_plan(
     """The plan for a slide whose windows are read at `work_mpp`."""
     tasks, model_mpp = net.tasks, net.mpp
     work = level0.at(work_mpp)
-    windows = Tiling(frame=work, step=cutting.window_px, cell=CELL_PX)
+    windows = Tiling(frame=work, step=cutting.window_px, cell=min(CELL_PX, cutting.window_px))
     tiles = Tiling(frame=work, step=cutting.tile_px, cell=CELL_PX)
     every = [(row, column) for row in range(windows.rows) for column in range(windows.columns)]
     kept = tuple(cell for cell in every if has_tissue(windows.box(*cell).meet(work.box)))

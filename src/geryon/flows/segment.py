@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,7 @@ from geryon.errors import InputError
 from geryon.flows.finish import Look, Work, digest, part_name, unreadable_name, write_results
 from geryon.flows.many import each
 from geryon.flows.pieces import packed
-from geryon.flows.plan import Cell, Cutting, Plan, make_plan
+from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
 from geryon.runtime.stream import Lanes, stream
@@ -46,8 +46,12 @@ class Options:
     """Name of the engine; "auto" takes a GPU where there is one."""
     labels: bool = False
     """Whether instance maps are written too."""
-    cutting: Cutting = field(default_factory=Cutting)
-    """Sizes of windows and tiles."""
+    windows: str = "default"
+    """Name of the model's windows (Cerberus has "published" ones too)."""
+    tile_px: int = 1024
+    """Side of a tile, the piece that is decoded and kept; changes nothing in the result."""
+    cutting: Cutting | None = None
+    """Sizes of windows and tiles, instead of the two above."""
 
 
 def segment(
@@ -79,7 +83,8 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
         tell(events.Warned(text=text))
     seen = low_power(slide)
     tissue = window_mask(slide, asked=options.use_mask, given=options.mask, seen=seen)
-    plan = make_plan(slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=tissue.touches, cutting=options.cutting)
+    cutting = options.cutting or cutting_of(net, windows=options.windows, tile_px=options.tile_px)
+    plan = make_plan(slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=tissue.touches, cutting=cutting)
     clock = {"look": perf_counter() - began}
     with Parts(folder, key=digest(slide, net, plan), tell=tell) as parts:
         _decode_tiles(slide, net, plan, parts, tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -30,6 +31,10 @@ HALO_PX = 96
 """Halo of a network window; docs/topology.md has what smaller ones change."""
 
 
+class ResearchOnly(UserWarning):
+    """A model was loaded whose sources allow research only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """What a model found in one image, in the image's own pixels."""
@@ -53,6 +58,16 @@ class Model:
         """µm per pixel of the images that the network takes."""
         return self.document.mpp
 
+    def window_px(self, name: str = "default") -> tuple[int, int]:
+        """Core and halo of the model's windows of that name, in pixels of its input."""
+        known = {"default": {}, **self.document.windows}
+        if name not in known:
+            raise UsageError(
+                what=f"the model {self.document.name} has no windows called {name!r}",
+                mend=f"choose among: {', '.join(sorted(known))}",
+            )
+        return known[name].get("window_px", STEP_PX), known[name].get("halo_px", HALO_PX)
+
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         """The maps of images at the model's mpp; those of one size go through the network together."""
         out: dict[int, MapsOfWindow] = {}
@@ -68,7 +83,7 @@ class Model:
         height, width = image.shape[:2]
         level0 = Frame(name="level0", mpp_x=mpp, mpp_y=mpp, width=width, height=height)
         work, scaled = at_model_mpp(image, level0, self.mpp)
-        mosaic = self._mosaic(scaled, work)
+        mosaic = self.mosaic(scaled, work)
         objects, rasters = {}, {}
         for task in self.tasks:
             frame = frame_of(task, work, self.mpp)
@@ -80,12 +95,14 @@ class Model:
                 objects[task.name] = (whole_objects(found, task) if task.seam == "join" else found).to(level0)
         return Prediction(objects=objects, rasters=rasters)
 
-    def _mosaic(self, image: np.ndarray, work: Frame) -> Mosaic:
-        tiling = Tiling(frame=work, step=STEP_PX, cell=CELL_PX)
+    def mosaic(self, image: np.ndarray, work: Frame, windows: str = "default") -> Mosaic:
+        """The maps of a whole image in the work frame."""
+        step, halo = self.window_px(windows)
+        tiling = Tiling(frame=work, step=step, cell=min(CELL_PX, step))
         mosaic = Mosaic(tiling, self.tasks)
         for row in range(tiling.rows):
             for column in range(tiling.columns):
-                window = tiling.window(row, column, HALO_PX)
+                window = tiling.window(row, column, halo)
                 [maps] = self.maps([cut(image, window.outer)], [window.outer])
                 mosaic.put((row, column), clipped(core_of(maps, window), window))
         return mosaic
@@ -95,6 +112,12 @@ def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] |
     """The model of that name (shipped with the package) or in that .safetensors file."""
     path = find_model(name)
     document = read_document(path)
+    if document.use == "research":
+        warnings.warn(
+            f"the model {document.name} is for research only: it learnt from sources that forbid commercial use",
+            ResearchOnly,
+            stacklevel=2,
+        )
     chosen = choose(document.task_values(), tasks)
     opened = open_engine(engine, document, read_tensors(path), heads_of(chosen, document.mpp))
     return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened)
@@ -189,7 +212,7 @@ def mirrored(image: np.ndarray, margins: tuple[int, int, int, int]) -> np.ndarra
     above, below, left, right = margins
     if not any(margins):
         return np.ascontiguousarray(image)
-    return np.pad(image, ((above, below), (left, right), (0, 0)), mode="symmetric")
+    return np.pad(image, ((above, below), (left, right), (0, 0)), mode="reflect")
 
 
 def clipped(maps: MapsOfWindow, window: Window) -> MapsOfWindow:

@@ -64,6 +64,7 @@ def core_of(maps: MapsOfWindow, window: Window) -> MapsOfWindow:
     out = {}
     for name, plane in maps.items():
         stride = round(outer_rows / plane.shape[0])
-        top, left = y // stride, x // stride
+        # Half a cell up: cells of strided convolutions are centred on multiples of their stride.
+        top, left = (y + stride // 2) // stride, (x + stride // 2) // stride
         out[name] = np.ascontiguousarray(plane[top : top + rows // stride, left : left + columns // stride])
     return out

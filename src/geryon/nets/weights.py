@@ -73,6 +73,8 @@ class ModelDocument:
     sources: tuple[SourceDocument, ...] = ()
     use: str = "open"
     """"research" where any source is for research only."""
+    windows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Named cuttings, {name: {"window_px", "halo_px"}}: "default" where this network wants its own."""
     held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{source: groups that training did not see}."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -91,8 +93,16 @@ def _task_value(document: TaskDocument) -> Task:
     if document.classes is None:
         return task
     tree = ClassTree(document.classes, document.is_cut)
-    colours = task.colours if len(task.colours) == len(tree.leaves) else spread_colours(len(tree.leaves))
-    return replace(with_classes(task, tree), colours=colours)
+    return replace(with_classes(task, tree), colours=colours_of(tree, task))
+
+
+def colours_of(tree: ClassTree, task: Task) -> tuple[tuple[int, int, int], ...]:
+    """The task's colours for classes that it knows by name, at any depth; spread ones for a tree of strangers."""
+    known = task.classes
+    first = [known.below(name)[:1] if known else () for name in tree.leaves]
+    if all(first):
+        return tuple(task.colours[found[0]] for found in first)
+    return spread_colours(len(tree.leaves))
 
 
 def spread_colours(n: int) -> tuple[tuple[int, int, int], ...]:
@@ -216,6 +226,9 @@ def _parsed(raw: Any) -> ModelDocument:
     given = {k: v for k, v in raw.items() if k in known}
     tasks = tuple(TaskDocument(**{**t, "classes": _branches(t.get("classes"))}) for t in given.pop("tasks"))
     sources = tuple(SourceDocument(**s) for s in given.pop("sources", ()))
+    strangers = [t.name for t in tasks if ":" in t.name and not t.name.startswith("geryon.tasks.")]
+    if strangers:
+        raise ValueError(f"it names code outside Geryon: {', '.join(strangers)}")
     document = ModelDocument(tasks=tasks, sources=sources, **given)
     if document.use not in USES:
         raise ValueError(f"use is {document.use!r}, must be one of {', '.join(USES)}")
