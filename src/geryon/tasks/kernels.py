@@ -13,6 +13,7 @@ compiled = numba.njit(cache=True, nogil=True)
 
 # Sides of a pixel in walking order, the pixel on the right hand: top, right, bottom, left.
 _AHEAD = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
+_ROUND = np.array([[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]])
 _MIDDLE = np.array([[0.0, 0.5], [0.5, 1.0], [1.0, 0.5], [0.5, 0.0]])
 
 
@@ -123,10 +124,10 @@ def smooth(values):  # type: ignore[no-untyped-def]
 
 @compiled
 def climb(height_map, inside, steps):  # type: ignore[no-untyped-def]
-    """Where each inside pixel ends when it walks uphill over 4-neighbours: int32 [y, x], peak number + 1 or 0.
+    """Where each inside pixel ends when it walks uphill over 8-neighbours: int32 [y, x], peak number + 1 or 0.
 
-    Pixels that do not arrive within `steps` get 0. Equal heights are ordered by row and column, so
-    there are no plateaus. Also the peaks: int32 [n, 2] (y, x), in row-major order.
+    8, since along an oblique ridge every second pixel would be a peak among 4. Pixels that do not arrive
+    within `steps` get 0. Equal heights are ordered by row and column, so there are no plateaus. Also the peaks: int32 [n, 2] (y, x), in row-major order.
     """
     height, width = height_map.shape
     up = np.full((height, width), -1, np.int8)
@@ -138,8 +139,8 @@ def climb(height_map, inside, steps):  # type: ignore[no-untyped-def]
             if not inside[y, x]:
                 continue
             best, by, bx = -1, y, x
-            for k in range(4):
-                ny, nx = y + _AHEAD[k, 0], x + _AHEAD[k, 1]
+            for k in range(8):
+                ny, nx = y + _ROUND[k, 0], x + _ROUND[k, 1]
                 if 0 <= ny < height and 0 <= nx < width and inside[ny, nx]:
                     a, b = height_map[ny, nx], height_map[by, bx]
                     if a > b or (a == b and (ny < by or (ny == by and nx < bx))):
@@ -163,7 +164,7 @@ def climb(height_map, inside, steps):  # type: ignore[no-untyped-def]
                 k = up[cy, cx]
                 if k < 0:
                     break
-                cy, cx = cy + _AHEAD[k, 0], cx + _AHEAD[k, 1]
+                cy, cx = cy + _ROUND[k, 0], cx + _ROUND[k, 1]
             if up[cy, cx] < 0:
                 basin[y, x] = number[cy, cx]
     return basin, peaks[:n].copy()
