@@ -127,7 +127,8 @@ def climb(height_map, inside, steps):  # type: ignore[no-untyped-def]
     """Where each inside pixel ends when it walks uphill over 8-neighbours: int32 [y, x], peak number + 1 or 0.
 
     8, since along an oblique ridge every second pixel would be a peak among 4. Pixels that do not arrive
-    within `steps` get 0. Equal heights are ordered by row and column, so there are no plateaus. Also the peaks: int32 [n, 2] (y, x), in row-major order.
+    within `steps` get 0. Equal heights are ordered by row and column, so there are no plateaus. Also the
+    peaks: int32 [n, 2] (y, x), in row-major order.
     """
     height, width = height_map.shape
     up = np.full((height, width), -1, np.int8)

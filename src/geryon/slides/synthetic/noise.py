@@ -121,13 +121,5 @@ def texture(seed: int, salt: int) -> np.ndarray:
 
 def along(seed: int, salt: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """float32 in 0..1: the wrapped texture where u and v (in cells) say; drawn out if they are scaled unlike."""
-    return cv2.remap(texture(seed, salt), _wrapped(u), _wrapped(v), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-
-
-@njit(cache=True)
-def _wrapped(at):  # type: ignore[no-untyped-def]  # pragma: no cover
-    out = np.empty(at.shape, np.float32)
-    for i in range(at.shape[0]):
-        for j in range(at.shape[1]):
-            out[i, j] = at[i, j] - TEXTURE * np.floor(at[i, j] / TEXTURE)
-    return out
+    maps = [np.mod(each, TEXTURE).astype(np.float32) for each in (u, v)]
+    return cv2.remap(texture(seed, salt), maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

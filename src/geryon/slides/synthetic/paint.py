@@ -133,9 +133,8 @@ def _glands(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> np.nd
     malignant, tone = per_gland([float(g.malignant) for g in glands]), per_gland([g.tone for g in glands])
     depth = _depth(of, canvas)
     fine, mid = canvas.grain(world, 61, 1.6), canvas.grain(world, 62, 5.0)
-    apex = np.clip(depth / 22.0, 0, 1)
-    cyto_e = 0.31 + 0.12 * malignant + 0.07 * tone + 0.07 * mid + 0.06 * fine
-    cyto_h = 0.13 + 0.09 * malignant - 0.07 * apex + 0.05 * tone + 0.06 * canvas.grain(world, 63, 9.0) + 0.045 * fine
+    cyto_e = 0.30 + 0.12 * malignant + 0.07 * tone + 0.07 * mid + 0.06 * fine
+    cyto_h = 0.14 + 0.07 * malignant + 0.05 * tone + 0.06 * canvas.grain(world, 63, 9.0) + 0.045 * fine
     base = np.exp(-np.square(depth / 0.9))
     np.copyto(e, cyto_e + 0.18 * base * (1 - malignant), where=inside)
     np.copyto(h, cyto_h + 0.08 * np.exp(-depth / 5.0) * (1 - malignant), where=inside)
@@ -202,13 +201,12 @@ def _nuclei(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> None:
     own = np.random.default_rng(7).random(4096)[(density * 1e6).astype(np.int64) % 4096]
     chromatin = 0.55 * canvas.grain(world, 71, 1.15) + 0.6 * canvas.grain(world, 72, 2.1)
     pale = per_nucleus(vesicle * (0.4 + 1.2 * own)) * np.clip((depth - 0.6) / 1.2, 0, 1)
-    patchy = 1 + 0.14 * canvas.grain(world, 74, 90.0) + 0.10 * canvas.grain(world, 75, 7.0)
     rough = 1 + 1.3 * per_nucleus(clump) * chromatin
-    strength = per_nucleus(density) * np.clip(0.48 + depth / 1.9, 0, 1) * patchy * (1 - pale) * np.clip(rough, 0.35, 1.7)
+    strength = per_nucleus(density) * np.clip(0.66 + depth / 2.2, 0, 1) * (1 - pale) * np.clip(rough, 0.35, 1.7)
     big = per_nucleus(((kind == MALIGNANT) & (own > 0.35)) * 1.0 + 0.45 * ((kind == BENIGN) & (own > 0.6)))
     nucleolus = big * np.clip(5 * (chromatin - 0.62), 0, 1) * np.clip((depth - 1.0) / 0.8, 0, 1)
     np.copyto(h, np.maximum(strength + 0.5 * nucleolus, h * 0.9), where=inside)
-    np.copyto(e, 0.22 + 0.05 * chromatin + 0.15 * nucleolus + 0.2 * e, where=inside)
+    np.copyto(e, 0.16 + 0.05 * chromatin + 0.15 * nucleolus + 0.2 * e, where=inside)
 
 
 def _bodies(
