@@ -35,7 +35,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="built-in tissue mask; auto: on slides of 4 mm² and more",
     )
-    parser.add_argument("--labels", action="store_true", help="write instance maps too (labels/<task>.ome.tif)")
     parser.add_argument("--engine", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument(
         "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"
@@ -52,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
         mask=args.mask,
         use_mask={"auto": None, "on": True, "off": False}[args.tissue_mask],
         engine=args.engine,
-        labels=args.labels,
         windows=args.window,
         tile_px=args.tile,
     )

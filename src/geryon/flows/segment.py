@@ -44,8 +44,6 @@ class Options:
     """Whether the built-in mask is used; None: on slides of 4 mm² and more."""
     engine: str = "auto"
     """Name of the engine; "auto" takes a GPU where there is one."""
-    labels: bool = False
-    """Whether instance maps are written too."""
     windows: str = "default"
     """Name of the model's windows (Cerberus has "published" ones too)."""
     tile_px: int = 1024
