@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geryon import cli
-from geryon.cli import COMMANDS, command_parser, main
+from geryon import cli, events
+from geryon.cli import COMMANDS, command_parser, listen, main
 from geryon.errors import GeryonError, MachineError, SomeFailedError
 
 
@@ -94,3 +95,97 @@ def test_a_missing_slide_and_a_missing_model(tmp_path: Path, capsys: pytest.Capt
 def test_module_entry() -> None:
     done = subprocess.run([sys.executable, "-m", "geryon", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("geryon ")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A white picture, which `geryon info` can tell about."""
+    import cv2
+
+    path = tmp_path / "white.png"
+    cv2.imwrite(str(path), np.full((64, 64, 3), 255, np.uint8))
+    return path
+
+
+def test_an_option_before_the_command_is_refused_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--quiet", "info", "nothing.svs"])
+    assert stop.value.code == 2
+    assert "--quiet" in capsys.readouterr().err
+
+
+def info_with(picture: Path, *, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    """`geryon info` in a process of its own."""
+    words = [sys.executable, "-m", "geryon", "info", str(picture), "--mpp", "0.5", "--json"]
+    return subprocess.Popen(words, env={**os.environ, "TERM": "xterm"}, stdout=stdout, stderr=stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_results_reach_a_file_while_bars_go_to_a_terminal(picture: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    run = info_with(picture, stdout=subprocess.PIPE, stderr=theirs)
+    out, _ = run.communicate(timeout=120)
+    os.close(theirs)
+    os.close(ours)
+    assert run.returncode == 0
+    assert b'"width_px": 64' in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that breaks")
+def test_a_reader_that_goes_away_is_no_error(picture: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    run = info_with(picture, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    _, err = run.communicate(timeout=120)
+    assert (run.returncode, err) == (0, b"")
+
+
+def test_the_log_holds_what_stopped_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.txt"
+    assert main(["info", str(tmp_path / "nothing.svs"), "--log", str(log)]) == 3
+    kept = log.read_text(encoding="utf-8")
+    assert "stopped: " in kept and "nothing.svs" in kept
+    capsys.readouterr()
+    assert main(["info", "nothing.svs", "--log", str(tmp_path / "no" / "log.txt")]) == 5
+    assert "opening the log" in capsys.readouterr().err
+
+
+def test_quiet_keeps_warnings_and_a_log_keeps_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.txt"
+    with listen.listening(quiet=True, log=log) as listener:
+        listener.say("found 12 nuclei")
+        listener.tell(events.Started(stage="segment", total=4, unit="windows"))
+        listener.tell(events.Warned(text="half of it is glass"))
+        listener.tell(events.Finished(stage="segment", seconds=2.0))
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "warning: half of it is glass\n")
+    kept = [line.split(" ", 2)[2] for line in log.read_text(encoding="utf-8").splitlines()]
+    assert kept == ["found 12 nuclei", "warning: half of it is glass", "segment: 0 windows in 2.0 s"]
+
+
+def test_lines_away_from_a_terminal_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 105.0, 120.0, 121.0])
+    monkeypatch.setattr(listen.time, "monotonic", lambda: next(clock))
+    told: list[str] = []
+    hear = listen._lines(told.append)
+    hear(events.Started(stage="segment", total=100, unit="windows", done=20))
+    hear(events.Advanced(stage="segment", n=10))  # too soon after the start for a line
+    hear(events.Advanced(stage="segment", n=30, note="1.00 mm²"))
+    hear(events.Advanced(stage="segment", n=1))
+    assert told == ["segment: 60 of 100 windows, 2 a second, 20 s left (1.00 mm²)"]
+
+
+def test_bars_are_one_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with listen._bars() as bars:
+        for done in (0, 3):  # two slides
+            bars.hear(events.Started(stage="segment", total=10, unit="windows", done=done))
+            bars.hear(events.Advanced(stage="segment", n=2))
+        bars.hear(events.Started(stage="pack", total=0, unit="samples"))
+        assert [(task.description, task.completed, task.total) for task in bars.progress.tasks] == [
+            ("segment", 5, 10),
+            ("pack", 0, None),
+        ]

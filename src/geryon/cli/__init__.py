@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -30,12 +31,15 @@ _MACHINE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (see errors.py)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    name = next((word for word in words if not word.startswith("-")), None)
-    if name not in COMMANDS:
+    # Only the first word can be the command: an option before it would be lost without a sound.
+    if not words or words[0] not in COMMANDS:
         return _overview(words)
-    module = import_module(COMMANDS[name][0])
-    args = command_parser(name, module).parse_args(words[words.index(name) + 1 :])
-    return run(module, args)
+    name, *rest = words
+    try:
+        module = import_module(COMMANDS[name][0])
+    except KeyboardInterrupt:
+        return _interrupted()
+    return run(module, command_parser(name, module).parse_args(rest))
 
 
 def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
@@ -54,13 +58,15 @@ def run(module: ModuleType, args: argparse.Namespace) -> int:
     try:
         with listening(quiet=args.quiet, log=args.log) as listener:
             args.tell, args.say = listener.tell, listener.say
-            return int(module.run(args))
+            code = int(module.run(args))
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
-        return _fail("interrupted: the same command resumes", 130)
+        return _interrupted()
     except GeryonError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        return 0
+        return _unread()
     except MemoryError:
         return _fail(
             "out of memory; close other programs, or use smaller windows; finished work is kept", MachineError.exit_code
@@ -89,6 +95,16 @@ def _overview(words: Sequence[str]) -> int:
         parser.print_help()
         return 0 if not words else 2
     return _fail(f"there is no command {args.command!r}; choose one of: {', '.join(COMMANDS)}", 2)
+
+
+def _interrupted() -> int:
+    return _fail("interrupted: the same command resumes", 130)
+
+
+def _unread() -> int:
+    # The reader went away (`| head`): what is left in the buffer goes nowhere, or Python would complain at its exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(sentence: str, code: int) -> int:

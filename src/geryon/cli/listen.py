@@ -8,17 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from geryon import events
 from geryon.errors import from_os_error
@@ -37,15 +41,20 @@ class Listener:
 
 @contextmanager
 def listening(*, quiet: bool, log: Path | None) -> Iterator[Listener]:
-    """A listener for one command."""
-    write = _log_writer(log)
-    if quiet:
-        yield Listener(_lines(write, seconds=0.0) if log else _warnings_only, write)
-    elif sys.stderr.isatty():
-        with _bars() as bars:
-            yield Listener(_both(bars.hear, _lines(write)), _said(write))
-    else:
-        yield Listener(_both(_lines(_to_stderr), _lines(write)), _said(write))
+    """A listener for one command; warnings reach the person even when it is quiet."""
+    with _log_writer(log) as write:
+        logged = _lines(write)
+        try:
+            if quiet:
+                yield Listener(_both(_warnings_only, logged), write)
+            elif sys.stderr.isatty():
+                with _bars() as bars:
+                    yield Listener(_both(bars.hear, logged), _said(write))
+            else:
+                yield Listener(_both(_lines(_to_stderr), logged), _said(write))
+        except BaseException as error:
+            write(f"stopped: {str(error) or type(error).__name__}")
+            raise
 
 
 def _both(first: events.Tell, second: events.Tell) -> events.Tell:
@@ -68,18 +77,21 @@ def _said(write: Callable[[str], None]) -> Callable[[str], None]:
     return say
 
 
-def _log_writer(log: Path | None) -> Callable[[str], None]:
+@contextmanager
+def _log_writer(log: Path | None) -> Iterator[Callable[[str], None]]:
     if log is None:
-        return lambda text: None
+        yield lambda text: None
+        return
     try:
         file = log.open("a", encoding="utf-8", buffering=1)
     except OSError as error:
         raise from_os_error(error, where=str(log), doing="opening the log") from error
+    with file:
+        yield lambda text: _stamped(file, text)
 
-    def write(text: str) -> None:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    return write
+def _stamped(file: TextIO, text: str) -> None:
+    file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
 def _warnings_only(event: events.Event) -> None:
@@ -123,9 +135,21 @@ def _lines(write: Callable[[str], None], seconds: float = LINE_SECONDS) -> event
 
 def _line(name: str, stage: _Stage, now: float, note: str) -> str:
     rate = (stage.done - stage.first) / max(now - stage.began, 1e-6)
-    left = (stage.total - stage.done) / rate if rate > 0 else 0.0
-    text = f"{name}: {stage.done} of {stage.total} {stage.unit}, {rate:.2g} a second, {left:.0f} s left"
+    text = f"{name}: {stage.done}"
+    if stage.total:
+        text += f" of {stage.total}"
+    text += f" {stage.unit}, {rate:.3g} a second"
+    if stage.total and rate > 0:
+        text += f", {(stage.total - stage.done) / rate:.0f} s left"
     return f"{text} ({note})" if note else text
+
+
+class _Rate(ProgressColumn):
+    """Units a second, once there is something to divide."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g} a second" if speed else "")
 
 
 @dataclass(slots=True)
@@ -137,8 +161,10 @@ class _Bars:
         if isinstance(event, events.Warned):
             self.progress.console.print(f"warning: {event.text}", style="yellow", markup=False)
         elif isinstance(event, events.Started):
+            if event.stage in self.ids:  # the next slide: one bar a stage, not one a slide
+                self.progress.remove_task(self.ids[event.stage])
             self.ids[event.stage] = self.progress.add_task(
-                event.stage, total=event.total, completed=event.done, unit=event.unit, note=""
+                event.stage, total=event.total or None, completed=event.done, unit=event.unit, note=""
             )
         elif isinstance(event, events.Advanced) and event.stage in self.ids:
             self.progress.update(self.ids[event.stage], advance=event.n, note=event.note)
@@ -151,9 +177,11 @@ def _bars() -> Iterator[_Bars]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
+        _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # rich would take stdout for its own console, stderr, too: `geryon info SLIDE > FILE` would leave the file empty.
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
         yield _Bars(progress)

@@ -126,7 +126,7 @@ def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] |
 def find_model(name: str | Path) -> Path:
     """The file of a shipped model, or the path itself."""
     path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
+    if path.suffix == ".safetensors" or path.is_file():
         if not path.is_file():
             raise InputError(what="there is no such model file", where=str(path), mend="check the path")
         return path

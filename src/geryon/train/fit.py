@@ -21,7 +21,7 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import heads_of
+from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
@@ -158,7 +158,7 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     if chosen.start == "imagenet":
         _start_from_imagenet(network, chosen.name)
     elif chosen.start:
-        n = start_from(network, Path(chosen.start))
+        n = start_from(network, find_model(chosen.start))
         tell(Warned(text=f"{n} of {len(network.state_dict())} weights start from {chosen.start}"))
     return network
 

@@ -54,7 +54,7 @@ class NetChoice:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the topology."""
     start: str = ""
-    """Where weights come from at first: "" (random), "imagenet", or the path of a model file."""
+    """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
