@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
 from geryon.errors import InputError, UsageError
-from geryon.slides.synthetic import SyntheticSlide, between, glands, paint
+from geryon.slides.synthetic import SyntheticSlide, between, glands, noise, paint, stain
 from geryon.slides.synthetic.layout import TISSUES
 from geryon.slides.synthetic.polygons import CORNERS, edge_distance, fill
 from geryon.space.boxes import Box
@@ -192,3 +192,38 @@ def test_filling_takes_exactly_the_pixels_whose_centre_is_inside() -> None:
     square = np.array([[1.0, 1.0], [4.0, 1.0], [4.0, 3.0], [1.0, 3.0]])
     got = fill(np.zeros((5, 6), np.int32), [square], np.array([7]), x_px=np.arange(6) + 0.5, y_px=np.arange(5) + 0.5)
     assert np.argwhere(got == 7).tolist() == [[r, c] for r in (1, 2) for c in (1, 2, 3)]
+
+
+def test_noise_says_the_same_of_a_place_whatever_grid_it_is_asked_on() -> None:
+    x, y = np.arange(-40, 90) * 0.5 + 0.25, np.arange(7, 60) * 0.5 + 0.25
+    for made in (noise.on_grid, noise.speckle):
+        whole_, part = made(3, 9, 2.3, x, y), made(3, 9, 2.3, x[11:70], y[5:31])
+        np.testing.assert_allclose(part, whole_[5:31, 11:70], atol=1e-6)
+        assert whole_.std() > 0.1 and not np.allclose(whole_, made(4, 9, 2.3, x, y))
+
+
+def test_splines_between_lattice_values_add_up() -> None:
+    first, cell, weights = noise._weights(np.array([-1.5, 0.0, 0.25, 7.9]))
+    assert first == -3 and cell.tolist() == [0, 2, 2, 9]
+    np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-6)
+    centre = (weights * (first + cell + np.arange(4)[:, None])).sum(axis=0)
+    np.testing.assert_allclose(centre, [-1.5, 0.0, 0.25, 7.9], atol=1e-6)  # cubic B-splines keep straight lines
+
+
+def test_the_two_nearest_sites_are_the_nearest_of_all() -> None:
+    u, v = np.meshgrid(np.linspace(-2.3, 3.1, 23), np.linspace(0.4, 4.0, 17))
+    i, j = np.meshgrid(np.arange(-8, 9), np.arange(-6, 11))
+    sites = [each + 0.5 + 0.8 * (noise.hashed(5, 28 + k, i, j) - 0.5) for k, each in enumerate((i, j))]
+    every = np.hypot(u[..., None] - sites[0].ravel(), v[..., None] - sites[1].ravel())
+    every.sort(axis=-1)
+    first, second = noise.two_nearest(5, 28, u, v, 0.8)
+    np.testing.assert_allclose(first, every[..., 0], atol=1e-5)
+    np.testing.assert_allclose(second, every[..., 1], atol=1e-5)
+
+
+def test_light_is_what_beer_and_lambert_say() -> None:
+    look = stain.Look(haematoxylin_gain=0.8, eosin_gain=0.6, gamma=1.1, haze=0.0, sharpen=0.0)
+    h, e, blood = (np.full((24, 24), amount, np.float32) for amount in (0.5, 0.3, 0.1))
+    vectors = np.array([look.haematoxylin, look.eosin, stain.BLOOD])
+    want = np.array(look.white) * 10 ** (-1.1 * (np.array([0.4, 0.18, 0.1]) @ vectors))
+    np.testing.assert_allclose(stain.developed(h, e, blood, look, 0.5)[12, 12], want, rtol=1e-4)

@@ -159,7 +159,9 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
         _start_from_imagenet(network, chosen.name)
     elif chosen.start:
         n = start_from(network, find_model(chosen.start))
-        tell(Warned(text=f"{n} of {len(network.state_dict())} weights start from {chosen.start}"))
+        whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
+        if n < whole:
+            tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
     return network
 
 

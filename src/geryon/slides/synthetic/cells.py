@@ -43,32 +43,32 @@ class Kind:
 
 
 KINDS = (
-    Kind(name="epithelial", a=(0, 0), thin=(0, 0), haematoxylin=(0.58, 0.82), clump=0.35, vesicle=0.18),
+    Kind(name="epithelial", a=(0, 0), thin=(0, 0), haematoxylin=(0.50, 0.86), clump=0.40, vesicle=0.22),
     Kind(name="epithelial", a=(0, 0), thin=(0, 0), haematoxylin=(0.58, 1.05), clump=0.65, vesicle=0.42),
-    Kind(name="lymphocyte", a=(3.1, 0.3), thin=(0.84, 1.0), haematoxylin=(0.94, 1.29), clump=0.35, vesicle=0.05,
+    Kind(name="lymphocyte", a=(3.1, 0.35), thin=(0.80, 1.0), haematoxylin=(0.72, 1.18), clump=0.35, vesicle=0.05,
          cytoplasm=(1.25, 0.16, 0.18)),
-    Kind(name="plasma", a=(3.3, 0.3), thin=(0.78, 0.98), haematoxylin=(0.86, 1.17), clump=0.6, vesicle=0.12,
+    Kind(name="plasma", a=(3.3, 0.3), thin=(0.78, 0.98), haematoxylin=(0.74, 1.08), clump=0.7, vesicle=0.12,
          cytoplasm=(1.75, 0.30, 0.26)),
     Kind(name="eosinophil", a=(3.2, 0.25), thin=(0.62, 0.8), haematoxylin=(0.78, 1.09), clump=0.25, vesicle=0.0,
-         wobble=(0.16, 0.05), bend=0.5, cytoplasm=(1.75, 0.95, 0.02)),
+         wobble=(0.16, 0.05), bend=0.5, cytoplasm=(2.15, 0.38, 0.0)),
     Kind(name="neutrophil", a=(2.9, 0.25), thin=(0.8, 1.0), haematoxylin=(0.94, 1.25), clump=0.15, vesicle=0.0,
          wobble=(0.14, 0.24), cytoplasm=(1.5, 0.30, 0.03)),
     Kind(name="connective", a=(7.0, 1.7), thin=(0.20, 0.36), haematoxylin=(0.58, 0.98), clump=0.35, vesicle=0.12,
          wobble=(0.03, 0.05), bend=0.5),
     Kind(name="connective", a=(8.3, 1.5), thin=(0.17, 0.27), haematoxylin=(0.51, 0.78), clump=0.25, vesicle=0.12,
          wobble=(0.02, 0.02), bend=0.35),
-    Kind(name="other", a=(2.2, 0.5), thin=(0.7, 1.0), haematoxylin=(1.09, 1.48), clump=0.1, vesicle=0.0,
+    Kind(name="other", a=(2.2, 0.5), thin=(0.7, 1.0), haematoxylin=(0.95, 1.35), clump=0.1, vesicle=0.0,
          wobble=(0.10, 0.10), cytoplasm=(1.6, 0.55, 0.05)),
 )  # fmt: skip
 BENIGN, MALIGNANT, LYMPHOCYTE, PLASMA, EOSINOPHIL, NEUTROPHIL, SPINDLE, MYOCYTE, DEAD = range(9)
 SHARES: dict[int, tuple[tuple[int, float], ...]] = {
     ADIPOSE: (),
     BACKGROUND: (),
-    DEBRIS: ((DEAD, 0.05), (NEUTROPHIL, 0.015), (LYMPHOCYTE, 0.015)),
+    DEBRIS: ((DEAD, 0.028), (NEUTROPHIL, 0.012), (LYMPHOCYTE, 0.006)),
     LYMPHOCYTES: ((LYMPHOCYTE, 0.93), (PLASMA, 0.015), (SPINDLE, 0.0112)),
     MUCUS: ((DEAD, 0.003), (LYMPHOCYTE, 0.0045), (NEUTROPHIL, 0.003)),
     MUSCLE: ((MYOCYTE, 0.0562), (LYMPHOCYTE, 0.0023)),
-    NORMAL: ((LYMPHOCYTE, 0.12), (PLASMA, 0.0825), (EOSINOPHIL, 0.0188), (NEUTROPHIL, 0.006), (SPINDLE, 0.0675)),
+    NORMAL: ((LYMPHOCYTE, 0.14), (PLASMA, 0.10), (EOSINOPHIL, 0.0188), (NEUTROPHIL, 0.006), (SPINDLE, 0.0675)),
     STROMA: ((SPINDLE, 0.075), (LYMPHOCYTE, 0.0165), (PLASMA, 0.0075), (EOSINOPHIL, 0.0023)),
     TUMOUR: (
         (SPINDLE, 0.0975), (LYMPHOCYTE, 0.05), (PLASMA, 0.015), (NEUTROPHIL, 0.01), (EOSINOPHIL, 0.006), (DEAD, 0.005),

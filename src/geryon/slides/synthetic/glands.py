@@ -175,7 +175,10 @@ def _within_tissue(world: World, origin: np.ndarray, normal: np.ndarray, kind: i
 
 def _one_lumen(shape: _Outline, malignant: bool, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     thick = rng.uniform(19, 31) if malignant else rng.uniform(24, 33)
-    ragged = 2.5 * noise.at_points(int(rng.integers(1 << 30)), 2, shape.points[:, 0], shape.points[:, 1], 11.0)
+    at, seed = shape.points, int(rng.integers(1 << 30))
+    ragged = 2.5 * noise.at_points(seed, 2, at[:, 0], at[:, 1], 11.0) + 3 * noise.at_points(
+        seed, 3, at[:, 0], at[:, 1], 40.0
+    )
     radius = np.minimum(shape.radius - thick + ragged, 0.8 * shape.radius)
     if malignant:
         radius = np.clip(radius, 1.2, None)
@@ -289,11 +292,11 @@ def _kept(
     xy, axes, angle = placed.xy, placed.axes, placed.angle
     outline, lumina = walls
     deep, clear = _room(xy, outline, lumina)
-    fine = (deep > axes[:, 1] + 0.6) & (clear > axes[:, 1] + 1.5)
+    fits = np.flatnonzero((deep > axes[:, 1] + 0.6) & (clear > axes[:, 1] + 1.5))
     for end in (-1.05, 1.05):
-        tip = xy + end * axes[:, :1] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        fine &= np.minimum(*_room(tip, outline, lumina)) > 0.4
-    fits = np.flatnonzero(fine)
+        turn = angle[fits]
+        tip = xy[fits] + end * axes[fits, :1] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+        fits = fits[np.minimum(*_room(tip, outline, lumina)) > 0.4]
     keep = fits[spaced(xy[fits, 0], xy[fits, 1], axes[fits, 0], axes[fits, 1], angle[fits], slack)]
     made = cells.made(xy[keep], axes[keep], angle[keep], np.full(len(keep), look), rng)
     corners = made.outline.reshape(-1, 2)
@@ -302,17 +305,19 @@ def _kept(
 
 
 def _goblets(outline: np.ndarray, lumina: tuple[np.ndarray, ...], rng: np.random.Generator) -> np.ndarray:
-    base, inward = _walk(outline, 7.5, rng)
-    rich = rng.random(len(base)) < rng.uniform(0.35, 1.0)
-    base, inward = base[rich], inward[rich]
-    n = len(base)
-    a, b = rng.uniform(5.5, 10.5, n), rng.uniform(3.8, 6.8, n)
-    a = np.maximum(a, b)
-    xy = base + inward * (9.5 + a)[:, None]
-    angle = np.arctan2(inward[:, 1], inward[:, 0])
+    """Vacuoles between the nuclei at the base and the lumen, like petals; how many, differs from gland to gland."""
+    base, inward = _walk(outline, 2.6, rng)
+    n, foot = len(base), rng.uniform(8.0, 10.0)
+    _, ahead = _room(base + inward * foot, outline, lumina)
+    least, most = sorted(rng.uniform(3.8, 7.6, 2).tolist())
+    b = rng.uniform(least, most, n)
+    a = np.clip(np.minimum(rng.uniform(6.5, 12.5, n), 0.5 * ahead + rng.uniform(-1, 1.5, n)), b, None)
+    xy = base + inward * (foot + a + rng.uniform(0, 2.5, n))[:, None]
+    angle = np.arctan2(inward[:, 1], inward[:, 0]) + rng.normal(0, 0.12, n)
     deep, clear = _room(xy, outline, lumina)
-    fits = np.flatnonzero((deep > b + 6) & (clear > b * 0.9))
-    keep = fits[spaced(xy[fits, 0], xy[fits, 1], a[fits], b[fits], angle[fits], 0.97)]
+    fits = np.flatnonzero((deep > b + 6) & (clear > b * 0.7))
+    keep = fits[spaced(xy[fits, 0], xy[fits, 1], a[fits], b[fits], angle[fits], 0.93)]
+    keep = keep[rng.random(len(keep)) < min(1.0, rng.uniform(0.3, 1.3))]
     k = len(keep)
-    wobble = np.stack([rng.uniform(0, 0.06, k), np.full(k, 0.07)], axis=1)
+    wobble = np.stack([rng.uniform(0, 0.06, k), rng.uniform(0.02, 0.11, k)], axis=1)
     return ovals(xy[keep], np.stack([a, b], axis=1)[keep], angle[keep], wobble, np.zeros((k, 2)), bend=np.zeros(k))

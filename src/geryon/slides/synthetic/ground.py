@@ -62,13 +62,14 @@ def painted(
     """Haematoxylin, eosin and blood (float32 [y, x]) of the ground."""
     e, h = np.zeros(plane.shape, np.float32), np.zeros(plane.shape, np.float32)
     along, across = (each.astype(np.float64) for each in fibres_um)
+    across += 2.4 * plane.grain(world, 32, 17.0) + 0.7 * plane.grain(world, 33, 5.0)
     for number, share in _shares(world, plane).items():
         if number != BACKGROUND:
             own_e, own_h = PAINTERS[number](world, plane, along, across)
             e += share * own_e
             h += share * own_h
     grit = 1 + 0.16 * plane.grain(world, 41, 1.4) + 0.14 * plane.grain(world, 42, 5.5)
-    kept = _cleft(plane, near_gland_um) * grit
+    kept = _cleft(world, plane, near_gland_um) * grit
     h, e = np.maximum(h * kept, 0), np.maximum(e * kept, 0)
     return h, e, vessels.painted(world, plane, h, e)
 
@@ -83,14 +84,15 @@ def _shares(world: World, plane: Plane) -> dict[int, np.ndarray]:
     return {number: cv2.resize(share, size, interpolation=cv2.INTER_LINEAR) for number, share in soft.items()}
 
 
-def _cleft(plane: Plane, near_gland_um: np.ndarray) -> np.ndarray:
+def _cleft(world: World, plane: Plane, near_gland_um: np.ndarray) -> np.ndarray:
     """float32 [y, x]: 1, less in the gaps that shrinkage left around glands."""
     wide = [g for g in plane.glands if g.cleft_um > 1]
     if not wide:
         return np.ones(plane.shape, np.float32)
     grown = plane.labels([_grown(g.outline, g.cleft_um) for g in wide]) > 0
     soft = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 0.8 / plane.mpp)
-    return 1 - 0.93 * soft * (near_gland_um > 0)
+    torn = np.clip(0.85 + 1.1 * plane.grain(world, 31, 13.0) + 0.7 * plane.grain(world, 34, 2.6), 0, 1)
+    return 1 - 0.95 * soft * torn * (near_gland_um > 0)
 
 
 def _grown(outline: np.ndarray, by_um: float) -> np.ndarray:
@@ -136,24 +138,25 @@ def _muscle(world: World, plane: Plane, along: np.ndarray, across: np.ndarray) -
     cell, fine = _strands(world, along, across, 46, (75, 4.2)), _strands(world, along, across, 47, (30, 1.2))
     ragged = 0.10 * plane.grain(world, 49, 9) + 0.05 * plane.grain(world, 40, 3)
     cleft = np.clip(9 * (0.10 - _strands(world, along, across, 48, (150, 8.0)) + ragged), 0, 1)
-    e = (0.46 + 0.30 * (cell - 0.5) + 0.20 * (fine - 0.5)) * (1 - 0.85 * cleft)
+    e = (0.46 + 0.30 * (cell - 0.5) + 0.34 * (fine - 0.5)) * (1 - 0.85 * cleft)
     return e, (0.13 + 0.10 * (cell - 0.5)) * (1 - 0.7 * cleft)
 
 
 def _mucus(world: World, plane: Plane, along: np.ndarray, across: np.ndarray) -> Stains:
     sheet = np.abs(2 * _strands(world, along, across, 43, (130, 26)) - 1)
     thread = _strands(world, along, across, 44, (60, 2.0))
+    hair = np.clip(3 * _strands(world, along, across, 48, (30, 0.8)) - 1.8, 0, 1)
     line = np.clip(1 - 7 * sheet, 0, 1)
-    h = 0.045 + 0.05 * plane.grain(world, 45, 33) * 0.6 + 0.05 * thread + 0.20 * line * (0.4 + thread)
+    h = 0.045 + 0.05 * plane.grain(world, 45, 33) * 0.6 + 0.03 * thread + 0.07 * hair + 0.11 * line * (0.4 + thread)
     return 0.012 + 0.02 * thread, np.maximum(h, 0.005)
 
 
 def _debris(world: World, plane: Plane, along: np.ndarray, across: np.ndarray) -> Stains:
     n1, n2, n3 = plane.grain(world, 35, 2.2), plane.grain(world, 36, 6.5), plane.grain(world, 37, 28)
     crack = np.clip(7 * (np.abs(n2 + 0.5 * n3) * -1 + 0.06), 0, 1)
-    e = (0.42 + 0.13 * n1 + 0.09 * n2 + 0.12 * n3) * (1 - 0.7 * crack)
-    dust = np.clip(5 * (n1 + 0.45 * n2 - 0.82), 0, 1)
-    return np.maximum(e, 0.02), np.maximum(0.12 + 0.04 * n2 + 0.8 * dust, 0)
+    e = (0.46 + 0.22 * n1 + 0.10 * n2 + 0.10 * n3) * (1 - 0.7 * crack)
+    dust = np.clip(5 * (n1 + 0.45 * n2 - 0.95), 0, 1)
+    return np.maximum(e, 0.02), np.maximum(0.05 + 0.03 * n2 + 0.8 * dust, 0)
 
 
 def _follicle(world: World, plane: Plane, along: np.ndarray, across: np.ndarray) -> Stains:
@@ -167,20 +170,9 @@ def _fat(world: World, plane: Plane, along: np.ndarray, across: np.ndarray) -> S
     x_um, y_um = plane.x_um[::every], plane.y_um[::every]
     u = x_um[None, :] + 3.0 * plane.grain(world, 26, 30.0)[::every, ::every]
     v = y_um[:, None] + 3.0 * plane.grain(world, 27, 30.0)[::every, ::every]
-    columns = np.arange(int(x_um[0] // CELL_UM) - 1, int(x_um[-1] // CELL_UM) + 2)
-    rows = np.arange(int(y_um[0] // CELL_UM) - 1, int(y_um[-1] // CELL_UM) + 2)
-    i, j = np.meshgrid(columns, rows)
-    sx = (i + 0.5 + 0.8 * (noise.hashed(world.seed, 28, i, j) - 0.5)) * CELL_UM
-    sy = (j + 0.5 + 0.8 * (noise.hashed(world.seed, 29, i, j) - 0.5)) * CELL_UM
-    first, second = np.full(u.shape, 1e9), np.full(u.shape, 1e9)
-    for x, y in zip(sx.ravel(), sy.ravel(), strict=True):
-        near = [np.searchsorted(at, (c - 1.6 * CELL_UM, c + 1.6 * CELL_UM)) for at, c in ((y_um, y), (x_um, x))]
-        at = slice(*near[0]), slice(*near[1])
-        d = np.hypot(u[at] - x, v[at] - y)
-        second[at] = np.minimum(second[at], np.maximum(first[at], d))
-        first[at] = np.minimum(first[at], d)
-    between = cv2.resize((second - first).astype(np.float32), plane.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    wide = 1.5 + 0.8 * plane.grain(world, 30, 40.0)
+    first, second = noise.two_nearest(world.seed, 28, u / CELL_UM, v / CELL_UM, 0.8)
+    between = cv2.resize(CELL_UM * (second - first), plane.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    wide = 1.9 + 1.1 * plane.grain(world, 30, 40.0)
     wall = np.exp(-np.square(between / np.maximum(wide, 0.6)))
     return 0.34 * wall + 0.006, 0.10 * wall
 

@@ -22,7 +22,7 @@ from geryon.slides.synthetic.stain import Look, drawn_look
 from geryon.space.arrays import Image
 from geryon.space.boxes import Box, Frame
 
-FORMAT = "geryon synthetic slide 1"
+FORMAT = "geryon synthetic slide 2"
 """Changes when the same seed would give another slide."""
 KNOWN = ("nuclei", "glands", "lumina", "tissue")
 NUCLEUS_UM = 16.0

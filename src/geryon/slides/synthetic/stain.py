@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numba import njit
 
 from geryon.slides.synthetic.noise import hashed
 from geryon.space.arrays import Image
@@ -31,6 +32,8 @@ class Look:
     gamma: float = 1.0
     blur_um: float = 0.32
     """Spread (sigma) of the lens."""
+    sharpen: float = 0.4
+    """How much of the finest detail the scanner adds again; 0: none."""
     noise: float = 1.2
     """Spread of the sensor's noise in grey values."""
     jpeg: int = 88
@@ -41,21 +44,22 @@ def drawn_look(seed: int) -> Look:
     """A look of its own for each seed."""
     rng = np.random.default_rng([seed, 91])
 
-    def stain(base: tuple[float, ...], spread: float) -> tuple[float, float, float]:
+    def stain(base: tuple[float, ...], spread: tuple[float, float, float]) -> tuple[float, float, float]:
         r, g, b = np.maximum(np.array(base) + rng.normal(0, spread, 3), 0.03)
         norm = float(np.sqrt(r * r + g * g + b * b))
         return float(r / norm), float(g / norm), float(b / norm)
 
     white = 246 + rng.normal(0, 2.5) + rng.normal(0, 2.0, 3)
     return Look(
-        haematoxylin=stain(HAEMATOXYLIN, 0.045),
-        eosin=stain(EOSIN, 0.045),
-        haematoxylin_gain=float(rng.lognormal(0, 0.17)),
-        eosin_gain=float(rng.lognormal(-0.33, 0.25)),
+        haematoxylin=stain(HAEMATOXYLIN, (0.05, 0.05, 0.05)),
+        eosin=stain(EOSIN, (0.05, 0.04, 0.10)),
+        haematoxylin_gain=float(rng.lognormal(-0.03, 0.26)),
+        eosin_gain=float(rng.lognormal(-0.40, 0.38)),
         haze=float(rng.uniform(0, 0.03)),
         white=tuple(float(w) for w in np.clip(white, 232, 254)),  # type: ignore[arg-type]
-        gamma=float(rng.lognormal(0, 0.06)),
-        blur_um=float(rng.uniform(0.22, 0.55)),
+        gamma=float(rng.lognormal(0, 0.07)),
+        blur_um=float(rng.uniform(0.20, 0.48)),
+        sharpen=float(rng.uniform(0, 1.3)),
         noise=float(rng.uniform(0.5, 2.2)),
         jpeg=int(rng.integers(78, 96)),
     )
@@ -63,12 +67,27 @@ def drawn_look(seed: int) -> Look:
 
 def developed(h: np.ndarray, e: np.ndarray, blood: np.ndarray, look: Look, mpp: float) -> np.ndarray:
     """float32 [y, x, 3] in 0..255: what the lens sees of these amounts of stain (float32 [y, x])."""
-    stains = np.stack([h * look.haematoxylin_gain, e * look.eosin_gain, blood], axis=2)
-    vectors = np.array([look.haematoxylin, look.eosin, BLOOD], np.float32)
-    haze = look.haze * np.clip((h + e)[..., None] * 4, 0, 1)
-    light = cv2.exp(-np.log(10) * look.gamma * (stains.astype(np.float32) @ vectors + haze.astype(np.float32)))
+    gains = np.array([[look.haematoxylin_gain], [look.eosin_gain], [1.0]])
+    vectors = -np.log(10) * look.gamma * gains * np.array([look.haematoxylin, look.eosin, BLOOD])
+    haze = -np.log(10) * look.gamma * look.haze
+    light = cv2.exp(_absorbed(h, e, blood, vectors.astype(np.float32), np.float32(haze)))
     light *= np.array(look.white, np.float32)
-    return cv2.GaussianBlur(light, (0, 0), max(0.35, look.blur_um / mpp))
+    seen = cv2.GaussianBlur(light, (0, 0), max(0.35, look.blur_um / mpp))
+    if look.sharpen:
+        seen += look.sharpen * (seen - cv2.GaussianBlur(seen, (0, 0), max(0.8, 0.5 / mpp)))
+    return seen
+
+
+@njit(cache=True)
+def _absorbed(h, e, blood, vectors, haze):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The exponent of Beer and Lambert's law at each pixel."""
+    out = np.empty((h.shape[0], h.shape[1], 3), np.float32)
+    for y in range(h.shape[0]):
+        for x in range(h.shape[1]):
+            dull = haze * min(np.float32(1), max(np.float32(0), 4 * (h[y, x] + e[y, x])))
+            for c in range(3):
+                out[y, x, c] = h[y, x] * vectors[0, c] + e[y, x] * vectors[1, c] + blood[y, x] * vectors[2, c] + dull
+    return out
 
 
 def scanned(light: np.ndarray, look: Look, seed: int, place: tuple[int, int]) -> Image:
