@@ -10,6 +10,7 @@ whole window); the published tile mode computes each window twice, which is not 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import platform
 import statistics
@@ -24,8 +25,11 @@ import torch
 from geryon.nets.engines.torch_ import has_amx
 from geryon.nets.foreign import cerberus_windows as windows
 from geryon.nets.topologies import cerberus
+from geryon.tasks import cerberus_decoding as rules
+from geryon.tasks.metrics import object_metric
 
 MPP = 0.5
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cerberus"
 
 
 def main() -> None:
@@ -51,6 +55,48 @@ def main() -> None:
         "torch": torch.__version__,
     }
     sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.write(json.dumps(agreement()) + "\n")
+
+
+def agreement() -> dict[str, object]:
+    """PQ of the objects of the default windows (bfloat16) against float32 with margin 152; asked: 0.97.
+
+    On the image of the reference's tile case with its weight rule: published weights are not at hand here.
+    """
+    head: dict[str, object] = {"benchmark": "cerberus_window", "question": "objects against float32, margin 152"}
+    if not (REFERENCE / "tile_case.npz").exists():
+        return {**head, "skipped": "needs shared/reference/cerberus"}
+    with np.load(REFERENCE / "tile_case.npz", allow_pickle=False) as file:
+        image = np.asarray(file["image"])
+    exact = objects(windows.predict_large(reference_network(), image, margin=152))
+    scores: dict[str, dict[str, float]] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        module = reference_network().to(dtype)
+        found = objects(windows.predict_large(module, image))
+        name = f"margin {windows.MARGIN_PX}, {str(dtype).removeprefix('torch.')}"
+        scores[name] = {task: round(object_metric(found[task], exact[task])["pq"], 4) for task in exact}
+    counts = {task: int(labels.max()) for task, labels in exact.items()}
+    return {**head, "pq": scores, "objects": counts, "asked": ">= 0.97"}
+
+
+def reference_network() -> cerberus.Cerberus:
+    """The published topology with the weights of the reference's rule (seed 0), norms folded in."""
+    spec = importlib.util.spec_from_file_location("make_weights", REFERENCE / "make_weights.py")
+    assert spec is not None and spec.loader is not None
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    drawn = {name: torch.from_numpy(np.array(value)) for name, value in rule.make_state_dict(0).items()}
+    module = cerberus.build({}, cerberus.ALL_HEADS)
+    module.load_state_dict({name: value for name, value in drawn.items() if name in module.state_dict()})
+    return cerberus.for_inference(module.eval())
+
+
+def objects(maps: windows.Maps) -> dict[str, np.ndarray]:
+    """Instance maps by task, as the published rules make them."""
+    parts = {name: np.moveaxis(maps.maps[f"{name}/inst"][..., 1:], 2, 0) for name in ("nuclei", "glands", "lumina")}
+    glands = rules.decode_glands(*parts["glands"], published=True)
+    lumina = rules.inside_glands(rules.decode_lumina(*parts["lumina"], published=True), glands)
+    return {"nuclei": rules.decode_nuclei(*parts["nuclei"]), "glands": glands, "lumina": lumina}
 
 
 def ways(core_px: int) -> dict[str, tuple[Callable[[], object], float]]:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from geryon.nets.topologies import Head
 
 STRIDES = (2, 4, 8, 16, 32)
-DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "decoder": (24, 40, 64, 96, 96)}
+DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96)}
 
 
 class Same(nn.Module):
@@ -118,10 +118,10 @@ class Encoder(nn.Module):
 class Hybrid(nn.Module):
     """Fine features of the image (strides 2, 4) beside Lite0's of the image at half size (strides 4 to 32)."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.fine, self.context = plain_stages((24, 40)), lite0_stages()
-        self.widths = (24, 40 + 16, 24, 40, 112)
+        self.fine, self.context = plain_stages(widths), lite0_stages()
+        self.widths = (widths[0], widths[1] + 16, 24, 40, 112)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         fine = chain(self.fine, x)
@@ -149,7 +149,11 @@ def plain() -> Encoder:
     return Encoder(plain_stages(widths), widths)
 
 
-ENCODERS: dict[str, Callable[[], Encoder | Hybrid]] = {"hybrid": Hybrid, "lite0": lite0, "plain": plain}
+ENCODERS: dict[str, Callable[[Mapping[str, Any]], Encoder | Hybrid]] = {
+    "hybrid": lambda chosen: Hybrid(tuple(chosen["fine"])),
+    "lite0": lambda chosen: lite0(),
+    "plain": lambda chosen: plain(),
+}
 
 
 class GeryonS(nn.Module):
@@ -158,7 +162,7 @@ class GeryonS(nn.Module):
     def __init__(self, settings: Mapping[str, Any], heads: tuple[Head, ...]) -> None:
         super().__init__()
         chosen = {**DEFAULTS, **settings}
-        encoder: Encoder | Hybrid = ENCODERS[chosen["encoder"]]()
+        encoder: Encoder | Hybrid = ENCODERS[chosen["encoder"]](chosen)
         self.encoder: nn.Module = encoder
         widths = encoder.widths
         narrow = tuple(chosen["decoder"])
@@ -209,7 +213,7 @@ def _channels(head: Head, level: int) -> int:
 
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
-    """The network with these heads; settings: encoder ("lite0" or "plain"), decoder (five widths)."""
+    """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths)."""
     return GeryonS(settings, heads)
 
 
