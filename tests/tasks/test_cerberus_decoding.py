@@ -10,6 +10,7 @@ import pytest
 from skimage.segmentation import watershed
 
 from geryon.space.boxes import Box, Frame
+from geryon.space.seams import LINK_PX
 from geryon.space.windows import Window
 from geryon.tasks import cerberus_decoding as rules
 from geryon.tasks import cerberus_kernels, published
@@ -196,7 +197,7 @@ def test_glands_are_told_in_fragments_that_cover_each_pixel_once():
     data = reference("postproc_gland.npz")
     maps = maps_of({k: data[f"wsi_{k}_u8"] for k in ("inner", "contour", "type")}, 3)
     shape = data["wsi_inner_u8"].shape
-    halo = 12
+    halo = 16
     whole = np.zeros((2, *shape), bool)
     for i, step in enumerate((400, 64)):
         for window in windows(shape, step, halo):
@@ -205,7 +206,7 @@ def test_glands_are_told_in_fragments_that_cover_each_pixel_once():
             rows, columns = window.core.shape
             whole[i, y : y + rows, x : x + columns] = fragments.labels > 0
             assert fragments.place[:, 0].sum() == (fragments.labels > 0).sum()
-            assert fragments.band.shape == (rows + 8, columns + 8)
+            assert fragments.band.shape == (rows + 2 * LINK_PX, columns + 2 * LINK_PX)
     assert np.array_equal(whole[0], whole[1])
     large = data["wsi_inst"] > 0
     assert whole[0][large].mean() > 0.99

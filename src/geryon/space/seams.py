@@ -14,7 +14,7 @@ import numpy as np
 
 from geryon.space.boxes import Box
 
-LINK_PX = 4
+LINK_PX = 6
 """Width of the band along a tile's edges: a core takes back at most that many pixels of rim."""
 
 Cell = tuple[int, int]

@@ -90,6 +90,15 @@ def placed(objects: Objects, window: Window) -> Objects:
     return objects.moved(window.outer.xmin, window.outer.ymin)
 
 
+def worn(mask: np.ndarray, by_px: int) -> np.ndarray:
+    """The mask (bool [y, x]) without what lies within `by_px` of its outside, or of the array's border."""
+    if by_px == 0:
+        return mask
+    y, x = np.mgrid[-by_px : by_px + 1, -by_px : by_px + 1]
+    disc = (x * x + y * y <= by_px * (by_px + 0.5)).astype(np.uint8)
+    return cv2.erode(mask.astype(np.uint8), disc, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)) > 0
+
+
 def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
     """int32 [y, x]: 4-connected components of a bool mask, numbered 1..n, and n."""
     n, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)

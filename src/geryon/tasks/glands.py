@@ -23,5 +23,7 @@ GLANDS = Task(
     metric=metrics.object_metric,
     smallest_um2=400.0,
     smallest_hole_um2=5000.0,
+    neck_um=8.0,
+    least_score=0.8,
     colours=((0, 128, 64), (200, 0, 160)),
 )

@@ -1,8 +1,9 @@
 """Regions: connected objects of any size, shared by glands and lumina.
 
 The network says what is inside an object and which part of that is its rim. What is inside and no rim
-are the cores: their connected components are the objects, and each core grows back over the rim by a few
-steps. Components are joined exactly across windows (space.seams), so cutting changes nothing.
+are the cores, less their necks where the task says how wide those may be. The connected components of
+the cores are the objects, and each grows back over neck and rim by a few steps. Components are joined
+exactly across windows (space.seams), so cutting changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ RIM_PX = 2.0
 """Width of the rim in pixels of the task."""
 GROW_STEPS = 4
 """Steps over 4-neighbours by which a core takes its rim back."""
-REACH_PX = LINK_PX + GROW_STEPS + 1
+MOST_WORN_PX = LINK_PX - GROW_STEPS
+"""Cores grow back over what was worn off them, and that is all they may do past a tile's edge."""
+REACH_PX = LINK_PX + MOST_WORN_PX + 1
 
 
 def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -50,8 +53,10 @@ def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.nda
 def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Fragments:
     """What lies of each region in the window's core, with all that is needed to join it to its other parts."""
     inside = maps["inside"][..., 0] >= SURE
-    cores, _ = decoding.components(inside & (maps["rim"][..., 0] < SURE))
-    labels = kernels.grow(cores, inside, GROW_STEPS)
+    worn_px = round(task.neck_um / 2.0 / task.mpp)
+    assert worn_px <= MOST_WORN_PX, f"a neck of {task.neck_um} µm is wider than tiles can see"
+    cores, _ = decoding.components(decoding.worn(inside & (maps["rim"][..., 0] < SURE), worn_px))
+    labels = kernels.grow(cores, inside, GROW_STEPS + worn_px)
     x, y = window.offset
     rows, columns = window.core.shape
     band = cores[y - LINK_PX : y + rows + LINK_PX, x - LINK_PX : x + columns + LINK_PX]
@@ -107,4 +112,4 @@ def _wanted(objects: Objects, task: Task) -> Objects:
     outlines = decoding.without_small_holes(objects.outlines, task.smallest_hole_um2 / pixel_um2)
     area = decoding.areas(outlines)
     filled = replace(objects, outlines=outlines, area=area)
-    return filled.take(area * pixel_um2 >= task.smallest_um2)
+    return filled.take((area * pixel_um2 >= task.smallest_um2) & (filled.score >= 255.0 * task.least_score))

@@ -110,6 +110,10 @@ class Task:
     """Smaller regions are dropped once they are whole."""
     smallest_hole_um2: float = 0.0
     """Smaller holes of regions are filled."""
+    neck_um: float = 0.0
+    """Regions that meet in a neck no wider than this (beside their rims) are two."""
+    least_score: float = 0.0
+    """Regions less sure than this, 0..1, are dropped once they are whole."""
     within: str = ""
     """Name of the task whose objects hold these (nuclei and lumina: glands)."""
     colours: tuple[tuple[int, int, int], ...] = ()
