@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from geryon.events import Event, Warned
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment_slide
 from geryon.nets.model import Model
@@ -151,3 +152,18 @@ def test_cells_reconcile(reference: Path) -> None:
     for task in ("nuclei", "glands", "lumina"):
         rows = pq.read_metadata(reference / "objects" / f"{task}.parquet").num_rows
         assert record.tasks[task].objects == rows
+
+
+def test_a_hollow_outside_of_glands_is_no_lumen(tmp_path: Path) -> None:
+    glands = np.where(WORLD.maps["glands"] == 1, 0, WORLD.maps["glands"])
+    fewer = replace(WORLD, maps={**WORLD.maps, "glands": glands})
+    found = label_map(run(fewer, tmp_path / "fewer"), "lumina", 2.0, glands.shape)
+    lumina = WORLD.maps["lumina"]
+    assert (lumina == 1).any() and not found[lumina == 1].any()
+    assert found[(lumina > 1)].astype(bool).mean() > 0.9
+
+    said: list[Event] = []
+    options = Options(cutting=Cutting(window_px=512, halo_px=32, tile_px=512))
+    segment_slide(slide_of(WORLD), oracle(WORLD, ("lumina",)), tmp_path / "alone", options=options, tell=said.append)
+    assert any("add the task glands" in event.text for event in said if isinstance(event, Warned))
+    assert len(geometries(tmp_path / "alone", "lumina")) >= len(np.unique(lumina)) - 1

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geryon.space.boxes import Box, Frame
+from geryon.space.holding import held
 from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.windows import Tiling
 from geryon.tasks import decoding
@@ -87,3 +88,22 @@ def test_taking_and_joining_objects_is_identity() -> None:
         assert np.array_equal(getattr(again, name), getattr(made, name))
     assert np.array_equal(again.outlines.points, made.outlines.points)
     assert isinstance(again, Objects) and made.xy[0].tolist() == [6.0, 4.0]
+
+
+def test_a_gland_holds_what_lies_in_it_but_nothing_larger_than_itself() -> None:
+    labels = np.zeros((200, 300), np.int32)
+    labels[40:60, 40:60] = 1
+    gland = of_labels(labels)
+    small, outside, around = np.zeros_like(labels), np.zeros_like(labels), np.ones_like(labels)
+    small[45:50, 45:50] = 1
+    outside[100:110, 100:110] = 1
+    around[:, 110:] = 0  # glass about the gland, its centroid in it
+    around[110:] = 0
+    for found, kept in ((small, 1), (outside, 0), (around, 0)):
+        assert len(held(of_labels(found), gland)) == kept
+    assert len(held(of_labels(small), of_labels(np.zeros_like(labels)))) == 0
+
+
+def of_labels(labels: np.ndarray) -> Objects:
+    scores = np.full((*labels.shape, 1), 255, np.uint8)
+    return decoding.objects_from_labels(labels, score=scores, classes=None, frame=frame())

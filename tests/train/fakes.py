@@ -85,7 +85,7 @@ def ebhi_seg(root: Path) -> None:
 
 def kather_crc(root: Path) -> None:
     rows = []
-    for k, (name, mpp) in enumerate((("01_TUMOR", 0.495), ("NORM", ""), ("03_COMPLEX", 0.495))):
+    for k, (name, mpp) in enumerate((("01_TUMOR", 0.495), ("NORM", ""), ("03_COMPLEX", 0.495), ("08_EMPTY", 0.495))):
         image(root / f"{k}.png", k)
         rows.append({"file": f"{k}.png", "class": name, "um_per_px": mpp, "slide": f"slide_{k}"})
     table(root / "images.csv", rows)

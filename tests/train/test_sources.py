@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geryon.tasks.task import get_task
 from geryon.testing.sources import SourceContract
 from geryon.train.pack import Asked, load_pack, sample_of, write_pack
-from geryon.train.source import SOURCES, get_source
+from geryon.train.source import SOURCES, Case, get_source
 from tests.conftest import shared_folder
 from tests.train import fakes
 
@@ -86,6 +87,29 @@ def test_a_pack_gives_back_what_was_packed(tmp_path: Path) -> None:
     assert all(np.array_equal(first.targets[k], v) for k, v in fresh.targets.items())
     again = write_pack(tmp_path / "b.pack", [Asked(source, tmp_path)], tasks)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_what_is_nowhere_teaches_that_there_is_nothing() -> None:
+    blank = np.zeros((320, 320), bool)
+    blank[:, :160] = True
+    image = np.full((320, 320, 3), 240, np.uint8)
+    case = Case(name="a", group="a", image=lambda: image, mpp=0.5, labels={}, nowhere={"lumina": lambda: blank})
+    sample = sample_of(case, "x", [get_task("lumina"), get_task("glands")])
+    assert set(sample.targets) == {"lumina/inside", "lumina/rim"}
+    for name, target in sample.targets.items():
+        assert not target.any()
+        assert sample.weights[name][:, :40].all() and not sample.weights[name][:, 40:].any()
+
+
+def test_glass_is_no_lumen_and_neither_is_what_lies_outside_of_a_gland(tmp_path: Path) -> None:
+    for name in ("kather_crc", "glas", "ebhi_seg"):
+        fakes.MAKERS[name](tmp_path / name)
+        cases = list(get_source(name).cases(tmp_path / name))
+        assert any("lumina" in case.nowhere for case in cases), name
+    for case in cases:
+        labels = case.labels["glands"]()
+        assert labels.foreground is not None
+        assert np.array_equal(case.nowhere["lumina"](), ~labels.foreground)
 
 
 def test_a_missing_release_is_told(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ def _write_tasks(work: Work, parts: Parts, tell: events.Tell) -> tuple[dict[str,
         if task.seam == "place":
             files[task.name], done[task.name] = _write_raster(work, task, found)
         else:
+            if task.only_within and task.within not in held:
+                tell(events.Warned(text=f"{task.name} are not held against {task.within}: add the task {task.within}"))
             files[f"objects/{task.name}"], done[task.name] = _write_objects(work, task, found, held)
         tell(events.Advanced(stage=f"write {task.name}"))
         tell(events.Finished(stage=f"write {task.name}", seconds=perf_counter() - began))
@@ -152,8 +154,12 @@ def _write_objects(
     shapes, counts, n = [], np.zeros(len(names), np.int64), 0
     with TableWriter(path, schema) as writer:
         for objects in SEAMS[task.seam](work.plan, task, found, level0):
-            ids = np.arange(first + n, first + n + len(objects), dtype=np.uint64)
             holder = _held_by(objects, of_holder)
+            if task.only_within and holder is not None:
+                objects, holder = objects.take(holder > 0), holder[holder > 0]
+            if len(objects) == 0:
+                continue
+            ids = np.arange(first + n, first + n + len(objects), dtype=np.uint64)
             writer.write(
                 objects_table(
                     objects,
@@ -181,7 +187,7 @@ def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | N
     if of_holder is None:
         return None
     tree, ids = of_holder
-    index = holders(objects.xy, tree)
+    index = holders(objects.xy, objects.area, tree)
     if len(ids) == 0:
         return np.zeros(len(objects), np.uint64)
     return np.where(index >= 0, ids[index], np.uint64(0))

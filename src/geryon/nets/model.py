@@ -17,6 +17,7 @@ from geryon.nets.mosaic import Mosaic, core_of
 from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument, file_sha256, read_document, read_tensors
 from geryon.space.boxes import Box, Frame
+from geryon.space.holding import held
 from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.seams import Fragments, link, whole_regions
 from geryon.space.windows import Tiling, Window
@@ -93,6 +94,9 @@ class Model:
                 rasters[task.name] = found
             else:
                 objects[task.name] = (whole_objects(found, task) if task.seam == "join" else found).to(level0)
+        for task in self.tasks:
+            if task.only_within and task.within in objects:
+                objects[task.name] = held(objects[task.name], objects[task.within])
         return Prediction(objects=objects, rasters=rasters)
 
     def mosaic(self, image: np.ndarray, work: Frame, windows: str = "default") -> Mosaic:

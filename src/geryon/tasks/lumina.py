@@ -19,6 +19,7 @@ LUMINA = Task(
     decode=regions.decode,
     metric=metrics.object_metric,
     within="glands",
+    only_within=True,
     smallest_um2=60.0,
     smallest_hole_um2=1000.0,
     colours=((0, 190, 230),),

@@ -204,6 +204,7 @@ LUMINA = Task(
     decode=decode_lumina,
     metric=metrics.object_metric,
     within="glands",
+    only_within=True,
     smallest_um2=37.0,
     smallest_hole_um2=np.inf,
     colours=((0, 190, 230),),

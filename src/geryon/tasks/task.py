@@ -116,6 +116,8 @@ class Task:
     """Regions less sure than this, 0..1, are dropped once they are whole."""
     within: str = ""
     """Name of the task whose objects hold these (nuclei and lumina: glands)."""
+    only_within: bool = False
+    """Objects that no such object holds are dropped: a hollow outside of glands is no lumen."""
     colours: tuple[tuple[int, int, int], ...] = ()
     """One RGB a class (or one in all), for overlays and QuPath."""
 

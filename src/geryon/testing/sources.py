@@ -51,6 +51,14 @@ class SourceContract:
                 named = [*(labels.classes or {}).values(), *labels.raster_names, *labels.point_classes]
                 assert tree is None or all(tree.below(c) for c in named if c)
 
+    def test_where_there_is_nothing_lies_on_the_image(self) -> None:
+        for case in self.some():
+            assert not set(case.nowhere) & set(case.labels)
+            for name, read in case.nowhere.items():
+                get_task(name)
+                mask = read()
+                assert mask.dtype == bool and mask.shape == case.image().shape[:2]
+
     def test_packs_into_targets_that_a_network_can_learn(self) -> None:
         for case in self.some():
             sample = sample_of(case, self.source.name, [get_task(name) for name in self.source.tasks])

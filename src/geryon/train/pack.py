@@ -63,9 +63,10 @@ def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.
     targets: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
     for task in tasks:
-        if task.name not in case.labels:
+        known = _known(case, task.name)
+        if known is None:
             continue
-        labels = _at_task(case.labels[task.name](), factor, (size[1], size[0]), side, round(task.mpp / mpp))
+        labels = _at_task(known, factor, (size[1], size[0]), side, round(task.mpp / mpp))
         for name, (target, weight) in task.target(labels, task).items():
             targets[f"{task.name}/{name}"] = np.round(target * TARGET_UNIT).astype(np.uint8)
             weights[f"{task.name}/{name}"] = np.round(weight * WEIGHT_UNIT).astype(np.uint8)
@@ -77,6 +78,16 @@ def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.
         targets=targets,
         weights=weights,
     )
+
+
+def _known(case: Case, task: str) -> Labelled | None:
+    """What the case says of the task: its labels, or only where there is nothing of it."""
+    if task in case.labels:
+        return case.labels[task]()
+    if task in case.nowhere:
+        nowhere = case.nowhere[task]()
+        return Labelled(objects=np.zeros(nowhere.shape, np.int32), known=nowhere)
+    return None
 
 
 def padded_side(side_px: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,8 @@ class Case:
     mpp: float
     labels: Mapping[str, Callable[[], Labelled]]
     """Task name -> labels on the image's own grid. A task that is left out is unknown here, not negative."""
+    nowhere: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    """Task name -> bool [y, x]: where there is surely none of its objects. It teaches; nothing is scored by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

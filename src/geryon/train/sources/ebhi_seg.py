@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from geryon.tasks.task import Labelled
 from geryon.train.source import Case, Source, present, rgb, values
 
@@ -36,12 +38,18 @@ def cases(root: Path) -> Iterator[Case]:
             image=rgb(root / row["image"]),
             mpp=MPP,
             labels={"glands": partial(glands, root / row["mask"], row["class"])},
+            nowhere={"lumina": partial(outside, root / row["mask"])},
         )
 
 
 def glands(mask: Path, stage: str) -> Labelled:
     """The area of the glands, which the set does not tell apart, with the image's grade."""
     return Labelled(foreground=values(mask) > 0, classes={1: GRADE[stage]} if stage in GRADE else {})
+
+
+def outside(mask: Path) -> np.ndarray:
+    """bool [y, x]: outside the glands, where a white place is no lumen."""
+    return values(mask) == 0
 
 
 EBHI_SEG = Source(

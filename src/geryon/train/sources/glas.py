@@ -27,6 +27,7 @@ def cases(root: Path) -> Iterator[Case]:
             image=rgb(image),
             mpp=0.62005,
             labels={"glands": partial(glands, mask, grade)},
+            nowhere={"lumina": partial(outside, mask)},
         )
 
 
@@ -34,6 +35,11 @@ def glands(mask: Path, grade: str) -> Labelled:
     """Outlines; all glands of an image have its grade."""
     objects = values(mask)
     return Labelled(objects=objects, classes={int(i): grade for i in np.unique(objects) if i})
+
+
+def outside(mask: Path) -> np.ndarray:
+    """bool [y, x]: outside the glands, where a white place is no lumen."""
+    return values(mask) == 0
 
 
 GLAS = Source(

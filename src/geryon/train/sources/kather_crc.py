@@ -21,6 +21,11 @@ OURS = {
 """Classes of both families by name; COMPLEX (a mixture) is left out."""
 RESCALED_MPP = 0.495 * 150 / 224
 """Tiles of 150 pixels that were scaled to 224."""
+NOWHERE = {
+    "background": ("nuclei", "glands", "lumina"),
+    **dict.fromkeys(("adipose", "lymphocytes", "muscle"), ("glands", "lumina")),
+}
+"""What a pure tile of the class can't hold: glass is no lumen, and neither is a fat cell."""
 
 
 def cases(root: Path) -> Iterator[Case]:
@@ -38,12 +43,18 @@ def cases(root: Path) -> Iterator[Case]:
             image=read,
             mpp=float(row["um_per_px"]) if row["um_per_px"] else RESCALED_MPP,
             labels={"tissue": partial(tissue, read, name)},
+            nowhere={task: partial(everywhere, read) for task in NOWHERE.get(name, ())},
         )
 
 
 def tissue(read: Callable[[], np.ndarray], name: str) -> Labelled:
     """One class all over the tile."""
     return Labelled(raster=np.full(read().shape[:2], NAMES.index(name) + 1, np.int32), raster_names=NAMES)
+
+
+def everywhere(read: Callable[[], np.ndarray]) -> np.ndarray:
+    """The whole tile."""
+    return np.ones(read().shape[:2], bool)
 
 
 KATHER_CRC = Source(
