@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from geryon.cli.names import add_tasks
+
 EPILOG = """\
 examples:
   geryon segment slide.svs --out results
-  geryon segment slides/*.svs --out results --task nuclei --task glands
+  geryon segment slides/*.svs --out results --tasks nuclei,glands
   geryon segment field.png --out results --mpp 0.25
 
 Each slide gets a folder results/<name>/ with objects/<task>.parquet, tissue.ome.tif, quality.ome.tif and
@@ -26,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="geryon-s", help="a shipped model or a .safetensors file (default: %(default)s)"
     )
-    parser.add_argument("--task", action="append", dest="tasks", help="only this task; may be given several times")
+    add_tasks(parser)
     parser.add_argument("--mpp", type=float, help="µm per pixel of the slides, where the file is silent or wrong")
     parser.add_argument("--mask", type=Path, help="your own tissue mask, 0/1 or 0/255, any scale")
     parser.add_argument(
