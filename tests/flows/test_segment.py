@@ -14,8 +14,10 @@ from geryon.events import Event, Warned
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment_slide
 from geryon.nets.model import Model
+from geryon.space.boxes import Frame
+from geryon.space.drawing import drawn
 from geryon.store.wkb import outlines_from_wkb
-from geryon.tasks import decoding, metrics
+from geryon.tasks import metrics
 from tests.flows.world import MPP, World, make_world, oracle, slide_of
 
 WORLD = make_world(1700, 900, seed=3, nuclei=250, glands=8)
@@ -39,12 +41,9 @@ def geometries(folder: Path, task: str) -> list[bytes]:
 
 def label_map(folder: Path, task: str, mpp: float, shape: tuple[int, int]) -> np.ndarray:
     table = pq.read_table(folder / "objects" / f"{task}.parquet")
-    outlines = outlines_from_wkb(table["geometry"])
-    labels = np.zeros(shape, np.int32)
-    for i in range(len(outlines)):
-        rings = [ring * (MPP / mpp) for ring in outlines.rings(i)]
-        labels[decoding.fill(rings, (0, 0, shape[1], shape[0]))] = i + 1
-    return labels
+    outlines = outlines_from_wkb(table["geometry"]).scaled(MPP / mpp, MPP / mpp)
+    frame = Frame(name="task", mpp_x=mpp, mpp_y=mpp, width=shape[1], height=shape[0])
+    return drawn(outlines, np.arange(1, len(outlines) + 1), frame.box)
 
 
 @pytest.fixture(scope="module")

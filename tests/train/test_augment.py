@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from geryon.slides.stains import UNIT_STAINS
 from geryon.train import augment as module
 from geryon.train.augment import AugmentSettings, augment
 
@@ -59,7 +60,7 @@ def test_glass_stays_white_under_changes_of_stain_alone():
 
 
 def test_more_haematoxylin_darkens_along_its_own_colour():
-    density = 0.8 * module.STAINS[0] / np.linalg.norm(module.STAINS[0])
+    density = 0.8 * UNIT_STAINS[:, 0]
     tissue = np.full((8, 8, 3), np.round(256 * np.exp(-density) - 1), np.uint8)
     stain = replace(
         OFF, colour_chance=1.0, stain_shift=0, brightness=0, white_balance=0, contrast=0, saturation=0, hue_degrees=0

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geryon.cli.names import add_tasks
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -26,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", required=True, type=Path, help="folder that holds the source's files")
     parser.add_argument("--only", default="", metavar="PREFIX", help="only images whose name begins so, such as testA")
     parser.add_argument("--groups", default="", help="only these groups (patients), comma-separated")
-    parser.add_argument("--task", action="append", dest="tasks", help="only this task; may be given more than once")
+    add_tasks(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write overlays there: found in colour, truth in black")
 

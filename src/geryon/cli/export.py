@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from geryon.cli.names import add_tasks
 from geryon.plugins import names
 from geryon.store.export import EXPORTERS
 
@@ -18,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="file or folder to write; without it, beside the results"
     )
-    parser.add_argument("--task", action="append", metavar="NAME", help="only this task; may be given again")
+    add_tasks(parser)
     parser.add_argument("--gzip", action="store_true", help="compress (QuPath opens .geojson.gz as it is)")
     parser.add_argument(
         "--canvas",
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
-    made = export(args.folder, to=args.to, out=args.out, tasks=args.task, gzip=args.gzip, canvas=args.canvas, **extra)
+    made = export(args.folder, to=args.to, out=args.out, tasks=args.tasks, gzip=args.gzip, canvas=args.canvas, **extra)
     if not getattr(args, "quiet", False):
         for path in made:
             print(path)

@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from geryon.cli.names import add_names, add_tasks
+
 EPILOG = """\
 examples:
   geryon segment slide.svs --out results
-  geryon segment slides/*.svs --out results --task nuclei --task glands
+  geryon segment slides/*.svs --out results --tasks nuclei,glands
   geryon segment field.png --out results --mpp 0.25
+  geryon segment slide.svs --out results --labels --measures shape,stain
 
 Each slide gets a folder results/<name>/ with objects/<task>.parquet, tissue.ome.tif, quality.ome.tif and
-run.json. Run the same command again to resume: finished slides are not touched. Then, for QuPath:
+run.json. Run the same command again to resume: finished slides are not touched.
+
+--labels adds labels/<task>.ome.tif for nuclei, glands and lumina: at each pixel the row number of its
+object in objects/<task>.parquet plus 1, 0 outside. --measures adds columns to objects/<task>.parquet:
+  shape   perimeter_um, major_axis_um, minor_axis_um, eccentricity_ratio, circularity_ratio, solidity_ratio
+  stain   haematoxylin_od, haematoxylin_sd_od, eosin_od, eosin_sd_od: optical density inside the object
+Both may be asked of a slide that was finished without them: they are added, and the network does not run
+again. Then, for QuPath (measures come as measurements):
   geryon export results/slide --to geojson
 """
 
@@ -26,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="geryon-s", help="a shipped model or a .safetensors file (default: %(default)s)"
     )
-    parser.add_argument("--task", action="append", dest="tasks", help="only this task; may be given several times")
+    add_tasks(parser)
     parser.add_argument("--mpp", type=float, help="µm per pixel of the slides, where the file is silent or wrong")
     parser.add_argument("--mask", type=Path, help="your own tissue mask, 0/1 or 0/255, any scale")
     parser.add_argument(
@@ -39,6 +49,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"
     )
+    parser.add_argument(
+        "--labels", action="store_true", help="also write which object each pixel belongs to: labels/<task>.ome.tif"
+    )
+    add_names(parser, "--measures", dest="measures", help="further columns of the tables: shape,stain (see below)")
     parser.add_argument("--tile", type=int, default=1024, help="side of a kept piece in pixels; changes no result")
 
 
@@ -53,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         windows=args.window,
         tile_px=args.tile,
+        labels=args.labels,
+        measures=tuple(args.measures or ()),
     )
     records = segment_all(
         args.slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell

@@ -18,6 +18,7 @@ import shapely
 
 from geryon import __version__, events
 from geryon.flows.across import SEAMS, Found, raster
+from geryon.flows.extras import Extras, holding, with_extras
 from geryon.flows.pieces import unpacked
 from geryon.flows.plan import Cell, Plan
 from geryon.nets.model import Model, frame_of
@@ -55,6 +56,7 @@ class Work:
     net: Model
     plan: Plan
     folder: Path
+    extras: Extras = Extras()
 
 
 def digest(slide: Slide, net: Model, plan: Plan) -> str:
@@ -84,7 +86,8 @@ def write_results(work: Work, parts: Parts, look: Look, clock: Mapping[str, floa
     seconds = {**clock, "write": perf_counter() - began}
     unreadable = sum(1 for name in parts.names() if name.startswith("unreadable-"))
     record = replace(_record(work, look, tasks, files, unreadable), quality=dict(seen.shares), seconds=seconds)
-    record = write_run(work.folder, record)
+    record = with_extras(work.slide, record, work.extras, holding(parts, tell))
+    record = write_run(work.folder, replace(record, peak_memory_bytes=peak_memory_bytes()))
     parts.finish()
     return record
 
@@ -229,8 +232,8 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
         engine=f"{net.engine.name} {net.engine.precision}",
         tissue_mm2=float(look.tissue.area_mm2),
         windows=windows | ({"unreadable": unreadable} if unreadable else {}),
-        peak_memory_bytes=peak_memory_bytes(),
         warnings=tuple(slide.warnings) + left_out,
+        folder=work.folder,
     )
 
 

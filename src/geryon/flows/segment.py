@@ -14,8 +14,10 @@ import numpy as np
 
 from geryon import events
 from geryon.errors import InputError
+from geryon.flows.extras import Extras, complete
 from geryon.flows.finish import Look, Work, digest, part_name, unreadable_name, write_results
 from geryon.flows.many import each
+from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
@@ -50,6 +52,18 @@ class Options:
     """Side of a tile, the piece that is decoded and kept; changes nothing in the result."""
     cutting: Cutting | None = None
     """Sizes of windows and tiles, instead of the two above."""
+    labels: bool = False
+    """Whether labels/<task>.ome.tif is written too: which object each pixel belongs to."""
+    measures: tuple[str, ...] = ()
+    """Names of further columns of the tables ("shape", "stain"; flows.measure.MEASURES)."""
+
+    def __post_init__(self) -> None:
+        get_measures(self.measures)
+
+    @property
+    def extras(self) -> Extras:
+        """The last two, which a finished slide can be given later."""
+        return Extras(labels=self.labels, measures=self.measures)
 
 
 def segment(
@@ -63,13 +77,14 @@ def segment(
 ) -> RunRecord:
     """Find every object of every task in one pass over a slide; return the record of the run.
 
-    A finished slide is not touched; an interrupted one goes on where it stopped and gives the same bytes.
+    Of a finished slide nothing is made again; label maps and measures that it lacks are added without the network. An
+    interrupted one goes on where it stopped and gives the same bytes.
     """
     options = options or Options()
     with open_slide(path, mpp=options.mpp) as slide:
         folder = Path(out) / slide.name
         if is_whole(folder):
-            return read_run(folder)
+            return complete(slide, read_run(folder), options.extras, tell)
         net = model if isinstance(model, Model) else load_model(model, engine=options.engine, tasks=tasks)
         return segment_slide(slide, net, folder, options=options, tell=tell)
 
@@ -87,7 +102,7 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
     with Parts(folder, key=digest(slide, net, plan), tell=tell) as parts:
         _decode_tiles(slide, net, plan, parts, tell)
         clock["windows"] = perf_counter() - began - clock["look"]
-        work = Work(slide=slide, net=net, plan=plan, folder=folder)
+        work = Work(slide=slide, net=net, plan=plan, folder=folder, extras=options.extras)
         return write_results(work, parts, Look(seen=seen, tissue=tissue), clock, tell)
 
 

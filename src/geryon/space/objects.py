@@ -129,18 +129,23 @@ def no_objects(frame: Frame, classes: int) -> Objects:
 
 def join_objects(parts: Sequence[Objects]) -> Objects:
     """One set from several of the same frame and classes, in order; `parts` holds at least one."""
-    outlines = Outlines(
-        points=np.concatenate([o.outlines.points for o in parts]),
-        ring_at=offsets(np.concatenate([np.diff(o.outlines.ring_at) for o in parts])),
-        object_at=offsets(np.concatenate([np.diff(o.outlines.object_at) for o in parts])),
-    )
     return Objects(
         frame=parts[0].frame,
         xy=np.concatenate([o.xy for o in parts]),
-        outlines=outlines,
+        outlines=join_outlines([o.outlines for o in parts]),
         area=np.concatenate([o.area for o in parts]),
         score=np.concatenate([o.score for o in parts]),
         p=np.concatenate([o.p for o in parts]),
+    )
+
+
+def join_outlines(parts: Sequence[Outlines]) -> Outlines:
+    """One set from several, in order."""
+    none = np.zeros(0, np.int64)
+    return Outlines(
+        points=np.concatenate([np.zeros((0, 2)), *(o.points for o in parts)]),
+        ring_at=offsets(np.concatenate([none, *(np.diff(o.ring_at) for o in parts)])),
+        object_at=offsets(np.concatenate([none, *(np.diff(o.object_at) for o in parts)])),
     )
 
 

@@ -71,13 +71,13 @@ class Parts:
                     else:
                         np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
         self._good.add(name)
-        self._renew()
+        self.renew()
 
     def has(self, name: str) -> bool:
         """True when the piece is there and each of its bytes is as it was written."""
         if name not in self._good and _is_good(self._path(name)):
             self._good.add(name)
-        self._renew()
+        self.renew()
         return name in self._good
 
     def read(self, name: str) -> dict[str, np.ndarray | pa.Table]:
@@ -88,7 +88,7 @@ class Parts:
         except _BROKEN as error:
             self._good.discard(name)
             raise KeyError(name) from error
-        self._renew()
+        self.renew()
         return payload
 
     def names(self) -> list[str]:
@@ -115,16 +115,17 @@ class Parts:
         if (_holder(self._lock) or {}).get("token") == _token():
             remove(self._lock)
 
-    def _path(self, name: str) -> Path:
-        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name), f"not fit for a file name: {name!r}"
-        return self.folder / f"{name}{_SUFFIX}"
-
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Tell other machines that this process is still at work."""
         now = time.monotonic()
         if now - self._renewed > _RENEWAL_SECONDS:
             self._renewed = now
             with suppress(OSError):  # the lock is a courtesy; the pieces are what matters
                 os.utime(self._lock)
+
+    def _path(self, name: str) -> Path:
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name), f"not fit for a file name: {name!r}"
+        return self.folder / f"{name}{_SUFFIX}"
 
     def _keep_only(self, key: str, tell: events.Tell) -> None:
         path = self.folder / "key"

@@ -138,12 +138,15 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def is_whole(folder: Path) -> bool:
-    """True when the run in `folder` is complete and each file that it names is there."""
+    """True when the run in `folder` is complete and each file that it names is there.
+
+    Label maps may be gone: they are drawn again from the tables.
+    """
     try:
         record = read_run(folder)
     except InputError:
         return False
-    return all(path.is_file() for path in record.paths.values())
+    return all(path.is_file() for what, path in record.paths.items() if not what.startswith("labels/"))
 
 
 def _no_run(folder: Path) -> InputError:

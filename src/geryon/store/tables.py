@@ -212,9 +212,13 @@ def read_objects(
         xmin, ymin, xmax, ymax = _level0(box, record)
         groups = groups_meeting(file.metadata, (xmin, ymin, xmax, ymax))
         table = file.read_row_groups(groups, columns=[*wanted, *({"bbox"} - set(wanted))])
-    bbox = {name: _field(table["bbox"], name) for name in BBOX}
-    meets = (bbox["xmin"] < xmax) & (bbox["xmax"] > xmin) & (bbox["ymin"] < ymax) & (bbox["ymax"] > ymin)
-    return table.filter(pa.array(meets)).select(wanted)
+    return table.filter(pa.array(overlapping(table["bbox"], (xmin, ymin, xmax, ymax)))).select(wanted)
+
+
+def overlapping(bbox: pa.ChunkedArray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """bool [row]: the boxes of the column `bbox` that overlap the box (both level0)."""
+    xmin, ymin, xmax, ymax = (_field(bbox, name) for name in BBOX)
+    return (xmin < box[2]) & (xmax > box[0]) & (ymin < box[3]) & (ymax > box[1])
 
 
 def open_objects(record: RunRecord, task: str) -> pq.ParquetFile:

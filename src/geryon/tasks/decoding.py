@@ -7,7 +7,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from geryon.space.boxes import Frame
+from geryon.space.boxes import Box, Frame
+from geryon.space.drawing import drawn
 from geryon.space.objects import Objects, Outlines, no_objects, offsets, ranges
 from geryon.space.windows import Window
 from geryon.tasks import kernels
@@ -107,23 +108,5 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 def labels_of(objects: Objects, shape: tuple[int, int]) -> np.ndarray:
     """int32 [y, x]: object i filled with i + 1, later ones on top; pixels by their centres."""
-    labels = np.zeros(shape, np.int32)
-    for i in range(len(objects)):
-        rings = objects.outlines.rings(i)
-        low = np.maximum(np.floor(rings[0].min(axis=0)).astype(int), 0)
-        high = np.minimum(np.ceil(rings[0].max(axis=0)).astype(int), [shape[1], shape[0]])
-        if (high <= low).any():
-            continue
-        inside = fill(rings, (low[0], low[1], high[0], high[1]))
-        part = labels[low[1] : high[1], low[0] : high[0]]
-        part[inside] = i + 1
-    return labels
-
-
-def fill(rings: list[np.ndarray], box: tuple[int, int, int, int]) -> np.ndarray:
-    """bool [y, x] over the box (x0, y0, x1, y1): pixels whose centre lies inside the rings (even-odd rule)."""
-    x0, y0, x1, y1 = box
-    flips = np.zeros((y1 - y0, x1 - x0 + 1), np.int32)
-    for ring in rings:
-        kernels.crossings(flips, np.ascontiguousarray(ring), np.roll(ring, -1, axis=0), y0 + 0.5, x0)
-    return (np.cumsum(flips[:, :-1], axis=1) & 1).astype(bool)
+    box = Box(objects.frame, 0, 0, shape[1], shape[0])
+    return drawn(objects.outlines, np.arange(1, len(objects) + 1), box)

@@ -297,22 +297,3 @@ def sums(labels, n, values, coarse):  # type: ignore[no-untyped-def]
             for c in range(channels):
                 total[i, c] += values[vy, vx, c]
     return place, total
-
-
-@compiled
-def crossings(flips, a, b, row0, x0):  # type: ignore[no-untyped-def]
-    """Adds one to flips [y, x + 1] at the first pixel whose centre lies right of each edge a -> b, on the rows
-    (row0 is the centre of the first) that the edge crosses; the parity of the running sum says inside."""
-    height, last = flips.shape[0], flips.shape[1] - 1
-    for i in range(len(a)):
-        ax, ay, bx, by = a[i, 0], a[i, 1], b[i, 0], b[i, 1]
-        if ay == by:
-            continue
-        if ay > by:
-            ax, ay, bx, by = bx, by, ax, ay
-        first = max(0, int(np.ceil(ay - row0)))
-        end = min(height, int(np.ceil(by - row0)))
-        for row in range(first, end):
-            x = ax + (row0 + row - ay) * (bx - ax) / (by - ay)
-            column = int(np.ceil(x - 0.5)) - x0
-            flips[row, min(max(column, 0), last)] += 1

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from geryon.slides.stains import AMOUNTS, UNIT_STAINS
+
 STRICT = {"extra": "forbid", "use_attribute_docstrings": True}
 """For settings that a recipe may hold: unknown keys are faults, and the schema says what each field means."""
-STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-"""Optical density in R, G, B of haematoxylin, eosin, DAB (Ruifrok & Johnston, Anal Quant Cytol Histol 23, 2001)."""
-_UNIT_STAINS = (STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)).T
-"""Columns are stains: density = _UNIT_STAINS @ amounts."""
-_AMOUNTS = np.linalg.inv(_UNIT_STAINS)
 _DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)
 """Natural optical density of a byte; 0 at white."""
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -90,8 +87,8 @@ def _density_map(rng: np.random.Generator, s: AugmentSettings) -> np.ndarray:
     amount = 1.0 + s.strength * s.stain * rng.uniform(-1, 1, 3)
     shift = s.strength * s.stain_shift * rng.uniform(-1, 1, 3)
     light = s.strength * (s.brightness * rng.uniform(-1, 1) + s.white_balance * rng.uniform(-1, 1, 3))
-    matrix = _UNIT_STAINS @ np.diag(np.maximum(amount, 0.0)) @ _AMOUNTS
-    offset = np.log(256.0) - _UNIT_STAINS @ shift + light
+    matrix = UNIT_STAINS @ np.diag(np.maximum(amount, 0.0)) @ AMOUNTS
+    offset = np.log(256.0) - UNIT_STAINS @ shift + light
     return np.column_stack([-matrix, offset])
 
 

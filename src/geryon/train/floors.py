@@ -10,24 +10,21 @@ import cv2
 import numpy as np
 from scipy import ndimage, optimize
 
+from geryon.slides.stains import AMOUNTS
 from geryon.space import units
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects
 from geryon.tasks import class_metrics, decoding
 from geryon.tasks.task import Labelled, Task, get_task
 
-STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-"""Optical density of haematoxylin, eosin and a rest (Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23, 2001)."""
 POINT_RADIUS_UM = 3.0
 RIDGE = 1e-3
 
 
 def haematoxylin(image: np.ndarray) -> np.ndarray:
     """float32 [y, x]: haematoxylin's share of the optical density of an RGB image."""
-    stains = np.array(STAINS)
-    unmix = np.linalg.inv(stains / np.linalg.norm(stains, axis=1, keepdims=True))
     density = -np.log((image.astype(np.float32) + 1.0) / 256.0)
-    return (density @ unmix[:, 0].astype(np.float32)).astype(np.float32)
+    return (density @ AMOUNTS[0].astype(np.float32)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
