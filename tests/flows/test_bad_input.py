@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import geryon
 from geryon import events
 from geryon.errors import InputError, MachineError, SomeFailedError, UsageError
 from geryon.flows.many import each
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment, segment_slide
 from geryon.slides.array import slide_of_image
+from geryon.slides.identity import fingerprint
 from geryon.slides.reader import open_slide
+from geryon.slides.tissue import low_power
 from geryon.store.run import is_whole, read_run
 from tests.flows.test_segment import contents, run
 from tests.flows.world import make_world, oracle, slide_of
@@ -90,7 +94,7 @@ def test_a_full_disk_while_results_are_written(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tables.pq.ParquetWriter, "write_table", full)
-    with pytest.raises((MachineError, OSError)):
+    with pytest.raises(MachineError, match="No space left"):
         run(WORLD, tmp_path / "cut", tile=256, window=256)
     assert not is_whole(tmp_path / "cut") and not list((tmp_path / "cut").rglob("*.parquet"))
     monkeypatch.undo()
@@ -174,3 +178,126 @@ def open_slide_of(folder: Path):  # type: ignore[no-untyped-def]
     image = folder / "b.png"
     cv2.imwrite(str(image), np.full((64, 64, 3), 200, np.uint8))
     return open_slide(image, mpp=0.5)
+
+
+def picture(path: Path, grey: int = 200) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((256, 256, 3), grey, np.uint8))
+    return path
+
+
+SMALL = make_world(256, 256, nuclei=5, glands=1)
+
+
+@pytest.mark.parametrize("other", ["slide", "resolution", "model", "mask", "windows"])
+def test_finished_results_answer_their_own_question_only(tmp_path: Path, other: str) -> None:
+    first, net, asked = picture(tmp_path / "a" / "x.png"), oracle(SMALL), Options(mpp=0.5)
+    segment(first, out=tmp_path / "out", model=net, options=asked)
+    before = contents(tmp_path / "out")
+    mask = picture(tmp_path / "mask.png", 255)
+    change = {
+        "slide": (picture(tmp_path / "b" / "x.png", 190), net, asked),
+        "resolution": (first, net, Options(mpp=0.45)),
+        "model": (first, replace(net, sha256="1" * 64), asked),
+        "mask": (first, net, replace(asked, mask=mask)),
+        "windows": (first, net, replace(asked, cutting=OPTIONS.cutting)),
+    }
+    path, model, options = change[other]
+    with pytest.raises(UsageError, match=f"another {other}.*another --out"):
+        segment(path, out=tmp_path / "out", model=model, options=options)
+    assert contents(tmp_path / "out") == before
+
+
+def test_finished_results_are_taken_for_fewer_tasks_and_refused_for_more(tmp_path: Path) -> None:
+    path, net = picture(tmp_path / "x.png"), oracle(SMALL)
+    few = segment(path, out=tmp_path / "out", model=net, tasks="nuclei", options=Options(mpp=0.5))
+    assert list(few.tasks) == ["nuclei"]
+    with pytest.raises(UsageError, match="no glands, tissue"):
+        segment(path, out=tmp_path / "out", model=net, tasks=["nuclei", "glands", "tissue"], options=Options(mpp=0.5))
+    every = segment(path, out=tmp_path / "every", model=net, options=Options(mpp=0.5))
+    again = segment(path, out=tmp_path / "every", model=net, tasks=["nuclei"], options=Options(mpp=0.5))
+    assert again.tasks == every.tasks
+    assert set(segment(path, out=tmp_path / "l", model=net, tasks="lumina", options=Options(mpp=0.5)).tasks) == {
+        "glands",
+        "lumina",
+    }
+
+
+def test_a_nucleus_of_a_run_without_glands_has_an_empty_gland(tmp_path: Path) -> None:
+    path = picture(tmp_path / "x.png")
+    segment(path, out=tmp_path / "out", model=oracle(SMALL), tasks="nuclei", options=Options(mpp=0.5))
+    table = geryon.read_objects(tmp_path / "out" / "x", "nuclei")
+    assert table["gland"].null_count == len(table) > 0
+
+
+def test_an_old_run_json_does_not_vouch_for_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(WORLD, tmp_path / "a", tile=256, window=256)
+    (folder / "tissue.ome.tif").unlink()
+
+    def full(*args: object, **named: object) -> None:
+        raise MachineError(what="no space left")
+
+    monkeypatch.setattr("geryon.flows.finish.write_quality", full)
+    with pytest.raises(MachineError):
+        run(WORLD, folder, tile=256, window=256)
+    assert not (folder / "run.json").exists() and not is_whole(folder)
+
+
+def test_a_slide_that_can_not_be_read_at_all_is_no_empty_slide(tmp_path: Path) -> None:
+    class Mute(Torn):
+        def read(self, box: object, mpp: float) -> np.ndarray:
+            raise InputError(what="a tile is damaged", where="mute.svs", mend="copy the file again")
+
+    seen = slide_of(WORLD)
+    mute = Mute(seen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geryon.flows.segment.low_power", lambda slide: low_power(seen))
+        with pytest.raises(InputError, match="none of its .* windows could be read"):
+            segment_slide(mute, oracle(WORLD), tmp_path / "a", options=OPTIONS, tell=events.nobody)  # type: ignore[arg-type]
+    assert not is_whole(tmp_path / "a")
+    assert is_whole(run(WORLD, tmp_path / "a", tile=256, window=256)), "a mended file is tried again"
+
+
+@pytest.mark.parametrize("tile", [0, -64, 1, 300, 224])
+def test_a_tile_that_can_not_be_is_refused(tile: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--tile"):
+        segment(picture(tmp_path / "x.png"), out=tmp_path, model=oracle(SMALL), options=Options(mpp=0.5, tile_px=tile))
+
+
+def test_a_fault_of_our_own_costs_one_slide_and_is_listed(tmp_path: Path) -> None:
+    def work(path: Path) -> str:
+        if path.stem == "odd":
+            raise ZeroDivisionError("division by zero")
+        return path.stem
+
+    paths = [tmp_path / f"{name}.svs" for name in ("a", "odd", "b")]
+    with pytest.raises(SomeFailedError, match="1 of 3 inputs failed, the others are done"):
+        each(paths, work, out=tmp_path, name_of=lambda p: p.stem)
+    assert "ZeroDivisionError" in (tmp_path / "failures.csv").read_text(encoding="utf-8")
+    each(paths[:1], work, out=tmp_path, name_of=lambda p: p.stem)
+    assert not (tmp_path / "failures.csv").exists(), "all that was asked is done"
+
+
+def test_failures_are_listed_where_the_machine_gives_out_later(tmp_path: Path) -> None:
+    def work(path: Path) -> None:
+        raise InputError(what="it is no slide") if path.stem == "a" else MachineError(what="the disk is full")
+
+    with pytest.raises(MachineError):
+        each([tmp_path / "a", tmp_path / "b"], work, out=tmp_path, name_of=lambda p: p.stem)
+    assert "it is no slide" in (tmp_path / "failures.csv").read_text(encoding="utf-8")
+
+
+def test_a_copy_is_the_same_slide_and_a_changed_middle_is_not(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).bytes(5 << 20)
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    for name, content in (("a", data), ("copy", data), ("changed", bytes(changed)), ("short", data[:-1])):
+        (tmp_path / name).write_bytes(content)
+    prints = {name: fingerprint(tmp_path / name) for name in ("a", "copy", "changed", "short")}
+    assert prints["a"] == prints["copy"] and len(set(prints.values())) == 3
+    folder = tmp_path / "a.zarr"
+    folder.mkdir()
+    (folder / "0").write_bytes(b"one")
+    before = fingerprint(folder)
+    (folder / "1").write_bytes(b"two")
+    assert fingerprint(folder) != before and fingerprint(None) == ""

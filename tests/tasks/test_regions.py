@@ -48,7 +48,10 @@ def found(maps: dict[str, np.ndarray], task: Task, step: int) -> Objects:
         regions.finished(f, np.array([(cell, n + 1) not in partial for n in range(len(f.place))], bool), task)
         for cell, f in fragments.items()
     ]
-    return join_objects(sets + [regions.finished_region(r, task) for r in whole_regions(fragments, groups.values())])
+    sets += [regions.finished_region(r, task) for r in whole_regions(fragments, groups.values())]
+    objects, dropped = regions.wanted(join_objects(sets), task)
+    assert len(objects) + sum(dropped.values()) == sum(map(len, sets))
+    return objects
 
 
 def told(objects: Objects) -> list[tuple[float, ...]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,28 +14,46 @@ from geryon.flows.plan import Cell, Plan
 from geryon.nets.model import frame_of
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects, join_objects, no_objects
-from geryon.space.seams import Fragments, link, whole_regions
+from geryon.space.seams import link, whole_regions
 from geryon.store.tables import hilbert
 from geryon.tasks import regions
 from geryon.tasks.task import Task
 
 LATTICE_PX = 0.25
 """Outlines are rounded to quarters of level0 pixels: far below what a network knows, and files a third smaller."""
+CENTROIDS_A_PX = 64
+"""Centroids are rounded too: sums over another tile differ in their last bits, which must not show."""
+BATCH = 20_000
+"""Objects that are put in order and written at once."""
+
+Kept = TypeVar("Kept")
 
 Found = Callable[[Cell, Task], Any]
 """What was found in a tile for a task, in the task's frame."""
 
 
-def owned(plan: Plan, task: Task, found: Found, level0: Frame) -> Iterator[Objects]:
-    """Bounded objects tile by tile, tiles in Hilbert order and objects in Hilbert order within each."""
-    for cell in in_hilbert_order(plan.cells):
-        objects = at_level0(found(cell, task), level0)
-        if len(objects):
-            yield sorted_by_place(objects)
+def owned(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter[str]) -> Iterator[Objects]:
+    """Bounded objects in Hilbert order over the slide, some thousands at a time.
+
+    The order comes from all centroids (16 bytes an object), so that it does not depend on the tiles; the objects
+    are then gathered from the few tiles that each stretch of the curve touches.
+    """
+    del dropped  # what decoding took for a nucleus is kept
+    objects_of = _Recent(lambda cell: at_level0(found(cell, task), level0))
+    xy = [objects_of[cell].xy for cell in plan.cells]
+    tile = np.repeat(np.arange(len(xy)), [len(each) for each in xy])
+    row = np.concatenate([np.arange(len(each)) for each in xy]) if xy else np.zeros(0, np.int64)
+    order = by_place(np.concatenate(xy), level0) if xy else np.zeros(0, np.int64)
+    for start in range(0, len(order), BATCH):
+        batch = order[start : start + BATCH]
+        batch_tiles = np.unique(tile[batch])
+        sets = [objects_of[plan.cells[i]].take(row[batch[tile[batch] == i]]) for i in batch_tiles]
+        taken = np.concatenate([np.flatnonzero(tile[batch] == i) for i in batch_tiles])
+        yield join_objects(sets).take(np.argsort(taken))
 
 
-def joined(plan: Plan, task: Task, found: Found, level0: Frame) -> Iterator[Objects]:
-    """Regions made whole across tiles, in Hilbert order."""
+def joined(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter[str]) -> Iterator[Objects]:
+    """Regions made whole across tiles, in Hilbert order; those that are too small or unsure are counted and left."""
     fragments_of = _Recent(lambda cell: found(cell, task))
     links = link((cell, fragments_of[cell].band) for cell in plan.cells)
     groups = links.groups()
@@ -45,18 +65,20 @@ def joined(plan: Plan, task: Task, found: Found, level0: Frame) -> Iterator[Obje
         single = np.array([(cell, n + 1) not in partial for n in range(len(fragments.place))], bool)
         sets.append(regions.finished(fragments, single, task))
     sets += [regions.finished_region(region, task) for region in whole_regions(fragments_of, groups.values())]
-    objects = join_objects(sets) if sets else no_objects(frame, len(task.class_names))
+    objects, reasons = regions.wanted(join_objects(sets) if sets else no_objects(frame, len(task.class_names)), task)
+    dropped.update(reasons)
     if len(objects):
-        yield sorted_by_place(at_level0(objects, level0))
+        objects = at_level0(objects, level0)
+        yield objects.take(by_place(objects.xy, level0))
 
 
-class _Recent:
-    """Fragments by tile, the last few kept."""
+class _Recent(Generic[Kept]):
+    """Something by tile, the last few kept."""
 
-    def __init__(self, read: Callable[[Cell], Fragments]) -> None:
+    def __init__(self, read: Callable[[Cell], Kept]) -> None:
         self._read = lru_cache(maxsize=64)(read)
 
-    def __getitem__(self, cell: Cell) -> Fragments:
+    def __getitem__(self, cell: Cell) -> Kept:
         return self._read(cell)
 
 
@@ -77,26 +99,19 @@ def at_level0(objects: Objects, level0: Frame) -> Objects:
     """The same in level0 pixels, on the lattice, inside the slide."""
     moved = objects.to(level0, grid=LATTICE_PX)
     np.clip(moved.outlines.points, 0.0, [level0.width, level0.height], out=moved.outlines.points)
-    return moved
+    # The small step past a half keeps exact halves, which are common, on one side.
+    return replace(moved, xy=np.floor(moved.xy * CENTROIDS_A_PX + 0.5 + 1e-6) / CENTROIDS_A_PX)
 
 
-def sorted_by_place(objects: Objects) -> Objects:
-    """In Hilbert order of the centroids."""
-    extent = max(objects.frame.width, objects.frame.height, 1.0)
-    x, y = np.floor(objects.xy / extent * 65535).astype(np.int64).clip(0, 65535).T
-    keys = hilbert(x, y, 16)
-    return objects.take(np.lexsort((objects.xy[:, 0], objects.xy[:, 1], keys)))
+def by_place(xy_level0: np.ndarray, level0: Frame) -> np.ndarray:
+    """int64 [n]: the order of these centroids along a Hilbert curve over the slide, ties by y and x."""
+    extent = max(level0.width, level0.height, 1.0)
+    x, y = np.floor(xy_level0 / extent * 65535).astype(np.int64).clip(0, 65535).T
+    return np.lexsort((xy_level0[:, 0], xy_level0[:, 1], hilbert(x, y, 16)))
 
 
-def in_hilbert_order(cells: Sequence[Cell]) -> list[Cell]:
-    """The tiles along a Hilbert curve."""
-    if not cells:
-        return []
-    order = max(1, int(max(max(cell) for cell in cells)).bit_length())
-    rows, columns = np.array(cells, np.int64).T
-    keys = hilbert(columns, rows, order)
-    return [cells[i] for i in np.argsort(keys, kind="stable")]
-
-
-SEAMS: Mapping[str, Callable[[Plan, Task, Found, Frame], Iterator[Objects]]] = {"own": owned, "join": joined}
+SEAMS: Mapping[str, Callable[[Plan, Task, Found, Frame, Counter[str]], Iterator[Objects]]] = {
+    "own": owned,
+    "join": joined,
+}
 """How objects meet at a seam, by the task's `seam`; rasters are placed."""

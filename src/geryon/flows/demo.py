@@ -27,7 +27,7 @@ class Demo:
 
 def demo(out: Path, *, side_um: float, seed: int, tell: events.Tell = events.nobody) -> Demo:
     """Make a synthetic slide in `out`, segment it, and draw the middle of it."""
-    path = out / "demo.tif"
+    path = out / f"demo-{side_um:.0f}um-{seed}.tif"
     if not path.exists():
         synth(path, size_um=(side_um, side_um), seed=seed, tell=tell)
     record = segment(path, out=out, options=Options(use_mask=True), tell=tell)
@@ -35,4 +35,4 @@ def demo(out: Path, *, side_um: float, seed: int, tell: events.Tell = events.nob
         um = slide.frame.um
         x, y, half = um.width / 2, um.height / 2, min(VIEW_UM, side_um) / 2
         view = picture(slide, record, Box(um, x - half, y - half, x + half, y + half))
-    return Demo(record, save_picture(view, out / "demo.png"))
+    return Demo(record, save_picture(view, path.with_suffix(".png")))

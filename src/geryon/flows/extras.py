@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from geryon import events
-from geryon.errors import InputError
 from geryon.flows.labels import draw_labels, label_key, undrawn
 from geryon.flows.measure import measure, shortfalls, unfinished
 from geryon.slides.reader import Slide
@@ -50,7 +48,6 @@ def complete(slide: Slide, record: RunRecord, extras: Extras, tell: events.Tell)
     assert folder is not None
     if has_all(record, extras):
         return record
-    _refuse_another(slide, record)
     with Parts(folder, key="extras of a finished run") as alone:
         record = read_run(folder)  # another process may have written it before this one was alone
         record = write_run(folder, with_extras(slide, record, extras, holding(alone, tell)))
@@ -79,18 +76,3 @@ def _maps_lack(record: RunRecord, extras: Extras) -> bool:
     """Maps that run.json names and somebody deleted are made again too."""
     lacking = undrawn(record)
     return bool(lacking) and (extras.labels or any(label_key(task) in record.files for task in lacking))
-
-
-def _refuse_another(slide: Slide, record: RunRecord) -> None:
-    same = all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(slide.mpp, record.mpp, strict=True))
-    if slide.size == record.size_level0 and same:
-        return
-    now, then = (
-        "{} x {} px at {:g} x {:g} µm/px".format(*size, *mpp)
-        for size, mpp in ((slide.size, slide.mpp), (record.size_level0, record.mpp))
-    )
-    raise InputError(
-        what=f"its results are those of a slide of {then}, and this one has {now}",
-        where=str(record.folder),
-        mend="give the same slide and --mpp as then, or another --out",
-    )

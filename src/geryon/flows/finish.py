@@ -6,6 +6,7 @@ import hashlib
 import json
 import resource
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,6 +22,7 @@ from geryon.flows.across import SEAMS, Found, raster
 from geryon.flows.extras import Extras, holding, with_extras
 from geryon.flows.pieces import unpacked
 from geryon.flows.plan import Cell, Plan
+from geryon.flows.question import Question
 from geryon.nets.model import Model, frame_of
 from geryon.slides.quality import quality
 from geryon.slides.reader import Slide
@@ -36,7 +38,7 @@ from geryon.tasks.task import Task
 
 ID_STEP = 1 << 40
 """Ids of one task begin at its number in the model times this: room for 10^12 objects each."""
-PARTS_FORMAT = 1
+PARTS_FORMAT = 2
 """Raised when the content of kept tiles changes its meaning."""
 
 
@@ -56,17 +58,25 @@ class Work:
     net: Model
     plan: Plan
     folder: Path
-    extras: Extras = Extras()
+    question: Question
 
 
-def digest(slide: Slide, net: Model, plan: Plan) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What the end of a run needs beside the work: seconds so far, what else was asked, and who listens."""
+
+    clock: Mapping[str, float]
+    extras: Extras
+    tell: events.Tell
+
+
+def digest(work: Work) -> str:
     """What must be equal for finished tiles to be taken over, as a SHA-256."""
+    net, plan = work.net, work.plan
     settings = {
         "format": PARTS_FORMAT,
         "version": __version__,
-        "slide": [slide.name, *slide.size, slide.frame.mpp_x, slide.frame.mpp_y],
-        "file_bytes": slide.path.stat().st_size if slide.path and slide.path.is_file() else 0,
-        "model": net.sha256,
+        "question": dict(work.question),
         "tasks": [t.name for t in net.tasks],
         "engine": [net.engine.name, net.engine.precision],
         "work_mpp": plan.work.mpp_x,
@@ -76,17 +86,17 @@ def digest(slide: Slide, net: Model, plan: Plan) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def write_results(work: Work, parts: Parts, look: Look, clock: Mapping[str, float], tell: events.Tell) -> RunRecord:
+def write_results(work: Work, parts: Parts, look: Look, ending: Ending) -> RunRecord:
     """All files of the slide's folder; the parts are removed when run.json stands."""
     began = perf_counter()
-    tasks, files = _write_tasks(work, parts, tell)
+    tasks, files = _write_tasks(work, parts, ending.tell)
     seen = quality(work.slide, look.tissue, look.seen)
     write_quality(work.folder / "quality.ome.tif", seen.raster, seen.mpp)
     files["quality"] = "quality.ome.tif"
-    seconds = {**clock, "write": perf_counter() - began}
+    seconds = {**ending.clock, "write": perf_counter() - began}
     unreadable = sum(1 for name in parts.names() if name.startswith("unreadable-"))
     record = replace(_record(work, look, tasks, files, unreadable), quality=dict(seen.shares), seconds=seconds)
-    record = with_extras(work.slide, record, work.extras, holding(parts, tell))
+    record = with_extras(work.slide, record, ending.extras, holding(parts, ending.tell))
     record = write_run(work.folder, replace(record, peak_memory_bytes=peak_memory_bytes()))
     parts.finish()
     return record
@@ -140,7 +150,7 @@ def _write_raster(work: Work, task: Task, found: Found) -> tuple[str, TaskDone]:
     write_class_raster(work.folder / name, seen)
     cells = np.bincount(seen.classes.ravel(), minlength=len(task.class_names) + 1)[1:]
     counts = {c: int(n) for c, n in zip(task.class_names, cells, strict=True) if n}
-    return name, _done(task, frame, objects=int(cells.sum()), counts=counts)
+    return name, _done(task, frame, objects=int(cells.sum()), counts=counts, dropped={})
 
 
 def _write_objects(
@@ -149,16 +159,18 @@ def _write_objects(
     level0 = work.slide.frame
     names = task.class_names
     of_holder = held.get(task.within)
-    holder_name = _singular(task.within) if of_holder else ""
+    holder_name = _singular(task.within)
     first = (1 + [t.name for t in work.net.document.task_values()].index(task.name)) * ID_STEP
     schema = objects_schema(names, holder_name=holder_name)
     path = work.folder / "objects" / f"{task.name}.parquet"
     holds_others = any(t.within == task.name for t in work.net.tasks)
     shapes, counts, n = [], np.zeros(len(names), np.int64), 0
+    dropped: Counter[str] = Counter()
     with TableWriter(path, schema) as writer:
-        for objects in SEAMS[task.seam](work.plan, task, found, level0):
+        for objects in SEAMS[task.seam](work.plan, task, found, level0, dropped):
             holder = _held_by(objects, of_holder)
-            if task.only_within and holder is not None:
+            if task.only_within and of_holder is not None:
+                dropped[f"outside of {task.within}"] += int((holder == 0).sum())
                 objects, holder = objects.take(holder > 0), holder[holder > 0]
             if len(objects) == 0:
                 continue
@@ -169,7 +181,7 @@ def _write_objects(
                     ids=ids,
                     class_names=names,
                     area_um2=objects.area * level0.mpp_x * level0.mpp_y,
-                    holder=holder,
+                    holder=holder if holder_name else None,
                     holder_name=holder_name or "gland",
                 )
             )
@@ -183,16 +195,14 @@ def _write_objects(
         held[task.name] = shapely.STRtree(every), np.arange(first, first + n, dtype=np.uint64)
     by_class = {c: int(k) for c, k in zip(names, counts, strict=True)}
     frame = frame_of(task, work.plan.work, work.plan.model_mpp)
-    return f"objects/{task.name}.parquet", _done(task, frame, objects=n, counts=by_class)
+    return f"objects/{task.name}.parquet", _done(task, frame, objects=n, counts=by_class, dropped=dropped)
 
 
-def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | None) -> np.ndarray | None:
-    if of_holder is None:
-        return None
-    tree, ids = of_holder
-    index = holders(objects.xy, objects.area, tree)
-    if len(ids) == 0:
+def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | None) -> np.ndarray:
+    tree, ids = of_holder or (None, ())
+    if tree is None or len(ids) == 0:
         return np.zeros(len(objects), np.uint64)
+    index = holders(objects.xy, objects.area, tree)
     return np.where(index >= 0, ids[index], np.uint64(0))
 
 
@@ -200,7 +210,7 @@ def _singular(task_name: str) -> str:
     return task_name.removesuffix("s")
 
 
-def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int]) -> TaskDone:
+def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int], dropped: Mapping[str, int]) -> TaskDone:
     return TaskDone(
         kind=KINDS[task.seam],
         mpp=frame.mpp_x,
@@ -209,6 +219,7 @@ def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int]) 
         within=task.within,
         objects=objects,
         counts=counts,
+        dropped={reason: n for reason, n in dropped.items() if n},
     )
 
 
@@ -225,6 +236,7 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
         size_level0=(width, height),
         mpp=(slide.frame.mpp_x, slide.frame.mpp_y),
         mpp_source=slide.mpp_source,
+        question=work.question,
         tasks=tasks,
         files=files,
         origin_level0=slide.origin_level0,

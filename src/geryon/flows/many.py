@@ -11,8 +11,10 @@ from typing import TypeVar
 
 from geryon import events
 from geryon.errors import GeryonError, MachineError, SomeFailedError, UsageError, from_os_error
+from geryon.store.atomic import remove, whole_file
 
 Result = TypeVar("Result")
+TABLE = "failures.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ def each(
 ) -> list[Result]:
     """What `work` gives for each path; failures are told at once, listed in OUT/failures.csv and raised at the end.
 
-    A single path raises its own error. When the machine gives out (a full disk, say) nothing more is tried.
+    A single path raises its own error. When the machine gives out (a full disk, say) nothing more is tried. A fault
+    of our own costs its slide too, and is told as such.
     """
     refuse_twins(paths, name_of)
     done: list[Result] = []
@@ -42,20 +45,30 @@ def each(
         try:
             done.append(work(path))
         except MachineError:
+            if failures:
+                write_failures(failures, out)
             raise
-        except GeryonError as error:
+        except Exception as error:
             if len(paths) == 1:
                 raise
-            failures.append(Failure(path, error))
-            tell(events.Warned(text=f"failed: {error}"))
+            failures.append(Failure(path, error if isinstance(error, GeryonError) else ours(error, path)))
+            tell(events.Warned(text=f"failed: {failures[-1].error}"))
     if failures:
         table = write_failures(failures, out)
+        rest = "the others are done" if done else "none is done"
         raise SomeFailedError(
-            what=f"{len(failures)} of {len(paths)} inputs failed, the others are done",
+            what=f"{len(failures)} of {len(paths)} inputs failed, {rest}",
             where=str(table),
             mend="mend these and run the same command again: finished slides are not done twice",
         )
+    remove(out / TABLE)  # of an earlier run: all of it is done now
     return done
+
+
+def ours(error: Exception, path: Path) -> GeryonError:
+    """A fault of our own, as an error of that slide."""
+    told = f"a fault of geryon's own: {type(error).__name__}: {' '.join(str(error).split())}"
+    return GeryonError(what=told, where=str(path), mend="please report it")
 
 
 def refuse_twins(paths: Sequence[Path], name_of: Callable[[Path], str]) -> None:
@@ -64,17 +77,17 @@ def refuse_twins(paths: Sequence[Path], name_of: Callable[[Path], str]) -> None:
     if twins:
         first = ", ".join(str(p) for p in paths if name_of(p) == twins[0])
         raise UsageError(
-            what=f"{len(twins)} result folders would be shared by slides of the same name, the first by {first}",
+            what=f"slides of the same name would share a result folder: {first}",
             mend="run them with different --out folders, or rename one",
         )
 
 
 def write_failures(failures: Sequence[Failure], out: Path) -> Path:
     """The table of failures: OUT/failures.csv with path, what, mend and exit code."""
-    table = out / "failures.csv"
+    table = out / TABLE
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with table.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(table) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["path", "what", "where", "mend", "exit_code"])
             rows.writerows([f.path, f.error.what, f.error.where, f.error.mend, f.error.exit_code] for f in failures)

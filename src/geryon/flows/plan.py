@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from geryon.errors import UsageError
 from geryon.nets.model import CELL_PX, Model, frame_of, halo_px
 from geryon.space.boxes import Box, Frame
 from geryon.space.windows import Tiling, Window
 from geryon.tasks.task import Task
 
 Cell = tuple[int, int]
+SMALLEST_TILE_PX = 256
+"""Below it the halo that every tile looks at costs more than the tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,13 @@ class Cutting:
 
 
 def cutting_of(net: Model, *, windows: str = "default", tile_px: int = 1024) -> Cutting:
-    """The model's windows of that name, and tiles of that side."""
+    """The model's windows of that name, and tiles of that side; UsageError where tiles can't be so."""
+    if tile_px < SMALLEST_TILE_PX or tile_px % CELL_PX:
+        raise UsageError(
+            what=f"a tile of {tile_px} px can't be",
+            where="--tile",
+            mend=f"give a multiple of {CELL_PX} from {SMALLEST_TILE_PX} on, such as 1024",
+        )
     window_px, halo = net.window_px(windows)
     return Cutting(window_px=window_px, halo_px=halo, tile_px=tile_px)
 

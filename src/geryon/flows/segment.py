@@ -15,20 +15,21 @@ import numpy as np
 from geryon import events
 from geryon.errors import InputError
 from geryon.flows.extras import Extras, complete
-from geryon.flows.finish import Look, Work, digest, part_name, unreadable_name, write_results
+from geryon.flows.finish import Ending, Look, Work, digest, part_name, unreadable_name, write_results
 from geryon.flows.many import each
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
+from geryon.flows.question import Question, question, refuse_another
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
 from geryon.runtime.stream import Lanes, stream
 from geryon.slides.formats import stem as name_of
 from geryon.slides.reader import Slide, open_slide
-from geryon.slides.tissue import low_power, window_mask
+from geryon.slides.tissue import low_power, tissue_mask, window_mask
 from geryon.space.boxes import Box
 from geryon.store.parts import Parts
-from geryon.store.run import RunRecord, is_whole, read_run
+from geryon.store.run import RunRecord, is_whole, read_run, withdraw_run
 
 Maps = dict[str, np.ndarray]
 """{"task/map": uint8 [y, x, channel]} of one window."""
@@ -60,6 +61,14 @@ class Options:
     def __post_init__(self) -> None:
         get_measures(self.measures)
 
+    def cutting_for(self, net: Model) -> Cutting:
+        """Sizes of windows and tiles for a model."""
+        return self.cutting or cutting_of(net, windows=self.windows, tile_px=self.tile_px)
+
+    def question(self, slide: Slide, net: Model) -> Question:
+        """What the results will depend on."""
+        return question(slide, net, self.cutting_for(net), mask=self.mask, use_mask=self.use_mask)
+
     @property
     def extras(self) -> Extras:
         """The last two, which a finished slide can be given later."""
@@ -71,7 +80,7 @@ def segment(
     *,
     out: str | Path,
     model: str | Path | Model = "geryon-s",
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[str] | str | None = None,
     options: Options | None = None,
     tell: events.Tell = events.nobody,
 ) -> RunRecord:
@@ -83,9 +92,11 @@ def segment(
     options = options or Options()
     with open_slide(path, mpp=options.mpp) as slide:
         folder = Path(out) / slide.name
+        net = model.only(tasks) if isinstance(model, Model) else load_model(model, engine=options.engine, tasks=tasks)
         if is_whole(folder):
-            return complete(slide, read_run(folder), options.extras, tell)
-        net = model if isinstance(model, Model) else load_model(model, engine=options.engine, tasks=tasks)
+            record = read_run(folder)
+            refuse_another(record, options.question(slide, net), net)
+            return complete(slide, record, options.extras, tell)
         return segment_slide(slide, net, folder, options=options, tell=tell)
 
 
@@ -95,15 +106,18 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
     for text in slide.warnings:
         tell(events.Warned(text=text))
     seen = low_power(slide)
-    tissue = window_mask(slide, asked=options.use_mask, given=options.mask, seen=seen)
-    cutting = options.cutting or cutting_of(net, windows=options.windows, tile_px=options.tile_px)
-    plan = make_plan(slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=tissue.touches, cutting=cutting)
+    mask = window_mask(slide, asked=options.use_mask, given=options.mask, seen=seen)
+    look = Look(seen=seen, tissue=mask if options.mask else tissue_mask(slide, seen))
+    plan = make_plan(
+        slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=mask.touches, cutting=options.cutting_for(net)
+    )
     clock = {"look": perf_counter() - began}
-    with Parts(folder, key=digest(slide, net, plan), tell=tell) as parts:
+    work = Work(slide=slide, net=net, plan=plan, folder=folder, question=options.question(slide, net))
+    with Parts(folder, key=digest(work), tell=tell) as parts:
+        withdraw_run(folder)
         _decode_tiles(slide, net, plan, parts, tell)
         clock["windows"] = perf_counter() - began - clock["look"]
-        work = Work(slide=slide, net=net, plan=plan, folder=folder, extras=options.extras)
-        return write_results(work, parts, Look(seen=seen, tissue=tissue), clock, tell)
+        return write_results(work, parts, look, Ending(clock=clock, extras=options.extras, tell=tell))
 
 
 def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: events.Tell) -> None:
@@ -132,6 +146,20 @@ def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: even
     for cell, found in decoded(net, plan, todo, _told(maps, plan, tell)):
         parts.keep(part_name(cell), packed(found))
     tell(events.Finished(stage="segment", seconds=perf_counter() - began))
+    _refuse_unreadable(slide, plan, parts)
+
+
+def _refuse_unreadable(slide: Slide, plan: Plan, parts: Parts) -> None:
+    """A slide of which no window could be read is no slide without objects."""
+    lost = [name for name in map(unreadable_name, plan.kept) if parts.has(name)]
+    if lost and len(lost) == len(plan.kept):
+        for name in lost:
+            parts.drop(name)
+        raise InputError(
+            what=f"none of its {len(lost)} windows could be read",
+            where=str(slide.path or slide.name),
+            mend="copy it anew",
+        )
 
 
 def decoded(
@@ -198,7 +226,7 @@ def segment_all(
     *,
     out: str | Path,
     model: str | Path = "geryon-s",
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[str] | str | None = None,
     options: Options | None = None,
     tell: events.Tell = events.nobody,
 ) -> list[RunRecord]:

@@ -79,6 +79,10 @@ class Model:
             )
         return [out[i] for i in range(len(images))]
 
+    def only(self, tasks: Sequence[str] | str | None) -> Model:
+        """The same model asked for some of its tasks; see `choose`."""
+        return replace(self, tasks=choose(self.tasks, tasks))
+
     def predict(self, image: np.ndarray, mpp: float) -> Prediction:
         """Objects and rasters of one image (uint8 [y, x, 3]) in memory, in one piece."""
         height, width = image.shape[:2]
@@ -112,7 +116,7 @@ class Model:
         return mosaic
 
 
-def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] | None = None) -> Model:
+def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] | str | None = None) -> Model:
     """The model of that name (shipped with the package) or in that .safetensors file."""
     path = find_model(name)
     document = read_document(path)
@@ -153,15 +157,21 @@ def shipped_models() -> list[str]:
     )
 
 
-def choose(tasks: Sequence[Task], asked: Sequence[str] | None) -> tuple[Task, ...]:
-    """The asked tasks in the model's order; all where none are asked."""
+def choose(tasks: Sequence[Task], asked: Sequence[str] | str | None) -> tuple[Task, ...]:
+    """The asked tasks in the model's order; all where none are asked.
+
+    A task whose objects count only within those of another brings that one along (lumina bring glands).
+    """
     names = [t.name for t in tasks]
+    asked = [asked] if isinstance(asked, str) else asked
     unknown = [name for name in asked or () if name not in names]
     if unknown:
         raise UsageError(
             what=f"this model has no task {', '.join(map(repr, unknown))}", mend=f"choose among: {', '.join(names)}"
         )
-    return tuple(t for t in tasks if asked is None or t.name in asked)
+    wanted = set(names if asked is None else asked)
+    wanted |= {t.within for t in tasks if t.only_within and t.name in wanted}
+    return tuple(t for t in tasks if t.name in wanted)
 
 
 def heads_of(tasks: Sequence[Task], mpp: float) -> tuple[Head, ...]:
@@ -241,4 +251,5 @@ def whole_objects(fragments: Fragments, task: Task) -> Objects:
             single[number - 1] = False
     found = [regions.finished(fragments, single, task)]
     found += [regions.finished_region(r, task) for r in whole_regions({cell: fragments}, groups.values())]
-    return join_objects(found) if found else no_objects(fragments.core.frame, len(task.class_names))
+    every = join_objects(found) if found else no_objects(fragments.core.frame, len(task.class_names))
+    return regions.wanted(every, task)[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from geryon.errors import InputError
 from geryon.space.boxes import Frame
-from geryon.store.atomic import whole_file
+from geryon.store.atomic import remove, whole_file
 
 NAME = "run.json"
 SCHEMA = 1
@@ -45,7 +45,7 @@ class TaskDone:
     counts: Mapping[str, int] = field(default_factory=dict)
     """Objects (or raster cells) by class."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Objects found but not kept, by reason: found = objects + all of these."""
+    """Objects decoded but not kept, by reason: decoded = objects + all of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,8 @@ class RunRecord:
     """x, y: µm per pixel of level0."""
     mpp_source: str
     tasks: Mapping[str, TaskDone]
+    question: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what the results depend on (slide, resolution, model, mask, windows); the same question is resumed."""
     files: Mapping[str, str] = field(default_factory=dict)
     """What -> file, relative to the folder: "objects/nuclei", "tissue", "quality", "labels/nuclei"."""
     origin_level0: tuple[int, int] = (0, 0)
@@ -114,6 +116,11 @@ def write_run(folder: Path, record: RunRecord) -> RunRecord:
     with whole_file(folder / NAME) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return replace(record, folder=folder)
+
+
+def withdraw_run(folder: Path) -> None:
+    """Remove run.json before anything beside it changes: it may not vouch for files of another run."""
+    remove(folder / NAME)
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -80,15 +80,15 @@ def finished(fragments: Fragments, single: np.ndarray, task: Task) -> Objects:
     place = fragments.place[numbers]
     shift = np.array([fragments.core.xmin, fragments.core.ymin])
     objects = _objects(table[fragments.labels], place, fragments.sums[numbers], fragments.core.frame)
-    return _wanted(objects.moved(*shift), task)
+    return _filled(objects.moved(*shift), task)
 
 
 def finished_region(region: Region, task: Task) -> Objects:
-    """A region put together from several tiles, as a set of one object (or none if it is too small)."""
+    """A region put together from several tiles, as a set of one object."""
     x0, y0 = region.box.xmin, region.box.ymin
     place = region.place - np.array([0, x0 * region.place[0], y0 * region.place[0]], np.int64)
     objects = _objects(region.mask.astype(np.int32), place[None], region.sums[None], region.box.frame)
-    return _wanted(objects.moved(x0, y0), task)
+    return _filled(objects.moved(x0, y0), task)
 
 
 def _objects(labels: np.ndarray, place: np.ndarray, sums: np.ndarray, frame: Frame) -> Objects:
@@ -107,9 +107,15 @@ def _objects(labels: np.ndarray, place: np.ndarray, sums: np.ndarray, frame: Fra
     )
 
 
-def _wanted(objects: Objects, task: Task) -> Objects:
+def _filled(objects: Objects, task: Task) -> Objects:
     pixel_um2 = objects.frame.mpp_x * objects.frame.mpp_y
     outlines = decoding.without_small_holes(objects.outlines, task.smallest_hole_um2 / pixel_um2)
-    area = decoding.areas(outlines)
-    filled = replace(objects, outlines=outlines, area=area)
-    return filled.take((area * pixel_um2 >= task.smallest_um2) & (filled.score >= 255.0 * task.least_score))
+    return replace(objects, outlines=outlines, area=decoding.areas(outlines))
+
+
+def wanted(objects: Objects, task: Task) -> tuple[Objects, dict[str, int]]:
+    """Those of the whole regions (in the task's frame) that count, and how many do not, by reason."""
+    small = objects.area * (objects.frame.mpp_x * objects.frame.mpp_y) < task.smallest_um2
+    unsure = ~small & (objects.score < 255.0 * task.least_score)
+    reasons = {"too small": int(small.sum()), "too unsure": int(unsure.sum())}
+    return objects.take(~small & ~unsure), {reason: n for reason, n in reasons.items() if n}

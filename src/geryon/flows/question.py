@@ -1,0 +1,48 @@
+"""What a run is asked, as digests: finished results and kept tiles answer the same question only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from geryon.errors import UsageError
+from geryon.flows.plan import Cutting
+from geryon.nets.model import Model
+from geryon.slides.identity import fingerprint
+from geryon.slides.reader import Slide
+from geryon.store.run import RunRecord
+
+Question = Mapping[str, str]
+"""{"slide", "resolution", "model", "mask", "windows"}: digests of what the results depend on, tasks apart."""
+
+
+def question(slide: Slide, net: Model, cutting: Cutting, *, mask: Path | None, use_mask: bool | None) -> Question:
+    """What these results depend on. The size of tiles is no part of it: it changes nothing."""
+    windows = {name: size for name, size in asdict(cutting).items() if name != "tile_px"}
+    return {
+        "slide": _digest([slide.size, fingerprint(slide.path)]),
+        "resolution": _digest(slide.mpp),
+        "model": net.sha256,
+        "mask": _digest([use_mask, fingerprint(mask)]),
+        "windows": _digest(windows),
+    }
+
+
+def refuse_another(record: RunRecord, asked: Question, net: Model) -> None:
+    """UsageError where a finished folder answers another question than the one asked now."""
+    other = [what for what, digest in asked.items() if record.question.get(what) != digest]
+    missing = [task.name for task in net.tasks if task.name not in record.tasks]
+    reasons = [f"another {what}" for what in other] + ([f"no {', '.join(missing)}"] if missing else [])
+    if reasons:
+        raise UsageError(
+            what=f"holds the finished results of {', '.join(reasons)}",
+            where=str(record.folder),
+            mend="give another --out, or delete that folder",
+        )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
