@@ -12,6 +12,7 @@ examples:
   geryon segment slide.svs --out results
   geryon segment slides/*.svs --out results --tasks nuclei,glands
   geryon segment field.png --out results --mpp 0.25
+  geryon segment --table slides.csv --out results
   geryon segment slide.svs --out results --labels --measures shape,stain
 
 Each slide gets a folder results/<name>/ with objects/<task>.parquet, tissue.ome.tif, quality.ome.tif and
@@ -31,7 +32,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("slides", nargs="+", type=Path, help="slides or images")
+    parser.add_argument("slides", nargs="*", type=Path, help="slides or images")
+    parser.add_argument(
+        "--table", type=Path, help="CSV with a column slide, and mpp and mask where they differ from slide to slide"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--model", default="geryon-s", help="a shipped model or a .safetensors file (default: %(default)s)"
@@ -58,8 +62,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment them all; one bad slide does not stop the others."""
+    from geryon.errors import UsageError
+    from geryon.flows.listed import read_table
     from geryon.flows.segment import Options, segment_all
 
+    slides = [*args.slides, *(read_table(args.table) if args.table else ())]
+    if not slides:
+        raise UsageError(what="no slide is named", mend="name slides, or give a table of them with --table")
     options = Options(
         mpp=args.mpp,
         mask=args.mask,
@@ -70,9 +79,7 @@ def run(args: argparse.Namespace) -> int:
         labels=args.labels,
         measures=tuple(args.measures or ()),
     )
-    records = segment_all(
-        args.slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell
-    )
+    records = segment_all(slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell)
     for record in records:
         counts = ", ".join(f"{record.tasks[task].objects} {task}" for task in record.object_tasks)
         args.say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,6 +16,7 @@ from geryon import events
 from geryon.errors import InputError
 from geryon.flows.extras import Extras, complete
 from geryon.flows.finish import Ending, Look, Work, digest, part_name, unreadable_name, write_results
+from geryon.flows.listed import Listed
 from geryon.flows.many import each
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
@@ -222,7 +223,7 @@ def _told(
 
 
 def segment_all(
-    paths: Sequence[str | Path],
+    slides: Sequence[str | Path | Listed],
     *,
     out: str | Path,
     model: str | Path = "geryon-s",
@@ -233,8 +234,11 @@ def segment_all(
     """The records of several slides, the model loaded once; see flows.many for what failures do."""
     options = options or Options()
     net = load_model(model, engine=options.engine, tasks=tasks)
+    listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
+    own = {slide.path: slide for slide in listed}
 
     def one(path: Path) -> RunRecord:
-        return segment(path, out=out, model=net, tasks=tasks, options=options, tell=tell)
+        its = replace(options, mpp=own[path].mpp or options.mpp, mask=own[path].mask or options.mask)
+        return segment(path, out=out, model=net, tasks=tasks, options=its, tell=tell)
 
-    return each([Path(p) for p in paths], one, out=Path(out), name_of=name_of, tell=tell)
+    return each([slide.path for slide in listed], one, out=Path(out), name_of=name_of, tell=tell)
