@@ -20,7 +20,9 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from geryon.errors import InputError, from_os_error
-from geryon.tasks.task import ClassTree, Task, get_task, with_classes
+from geryon.nets.topologies import TOPOLOGIES
+from geryon.plugins import names
+from geryon.tasks.task import PUBLISHED, TASKS, ClassTree, Task, task_of_file, with_classes
 
 KEY = "geryon"
 FORMAT = 1
@@ -87,7 +89,7 @@ class ModelDocument:
 
 
 def _task_value(document: TaskDocument) -> Task:
-    task = get_task(document.name)
+    task = task_of_file(document.name)
     if document.mpp is not None:
         task = replace(task, mpp=document.mpp)
     if document.classes is None:
@@ -167,7 +169,7 @@ def read_document(path: Path) -> ModelDocument:
         )
     try:
         return _parsed(json.loads(metadata[KEY]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             what=f"its document can't be used: {error}", where=str(path), mend="use the file as it was written"
         ) from error
@@ -197,7 +199,7 @@ def _header(path: Path) -> dict[str, Any]:
         raise InputError(
             what=f"can't be read: {error.strerror}", where=str(path), mend="check the path and its rights"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(what="has a damaged header", where=str(path), mend="fetch or copy it again") from error
     _check_extent(header, size - 8 - length, path)
     return dict(header)
@@ -226,10 +228,12 @@ def _parsed(raw: Any) -> ModelDocument:
     given = {k: v for k, v in raw.items() if k in known}
     tasks = tuple(TaskDocument(**{**t, "classes": _branches(t.get("classes"))}) for t in given.pop("tasks"))
     sources = tuple(SourceDocument(**s) for s in given.pop("sources", ()))
-    strangers = [t.name for t in tasks if ":" in t.name and not t.name.startswith("geryon.tasks.")]
+    strangers = [t.name for t in tasks if t.name not in {*names(TASKS, "geryon.tasks"), *PUBLISHED}]
     if strangers:
-        raise ValueError(f"it names code outside Geryon: {', '.join(strangers)}")
+        raise ValueError(f"no task is called {', '.join(map(repr, strangers))}")
     document = ModelDocument(tasks=tasks, sources=sources, **given)
+    if document.topology not in names(TOPOLOGIES, "geryon.topologies"):
+        raise ValueError(f"no topology is called {document.topology!r}")
     if document.use not in USES:
         raise ValueError(f"use is {document.use!r}, must be one of {', '.join(USES)}")
     return document

@@ -18,6 +18,13 @@ TASKS = {
     "tissue": "geryon.tasks.tissue:TISSUE",
 }
 """Entry points of the group geryon.tasks add to it."""
+PUBLISHED = {
+    "geryon.tasks.published:NUCLEI": "geryon.tasks.published:NUCLEI",
+    "geryon.tasks.published:GLANDS": "geryon.tasks.published:GLANDS",
+    "geryon.tasks.published:LUMINA": "geryon.tasks.published:LUMINA",
+    "geryon.tasks.published:TISSUE": "geryon.tasks.published:TISSUE",
+}
+"""Tasks that only model files name, beside those above. A whitelist: other paths in a file are no names."""
 
 
 CLASS_LOSS = "class_cross_entropy"
@@ -164,6 +171,12 @@ def with_classes(task: Task, classes: ClassTree | None) -> Task:
 def get_task(name: str) -> Task:
     """The task of that name, ours or another package's."""
     task: Task = plugins.find(TASKS, "geryon.tasks", name)
+    return task
+
+
+def task_of_file(name: str) -> Task:
+    """The task that a model file means: looked up, never imported by what the file says."""
+    task: Task = plugins.look_up(TASKS | PUBLISHED, "geryon.tasks", name)
     return task
 
 

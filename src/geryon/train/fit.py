@@ -6,6 +6,7 @@ The same call resumes: samples already packed and the state of the loop are take
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -153,10 +154,10 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     """The network with a head for each map of the tasks, started as the recipe says."""
     torch.manual_seed(recipe.train.seed)
     chosen = recipe.net
-    make = plugins.find(TOPOLOGIES, "geryon.topologies", chosen.name)
+    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
     network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
     if chosen.start == "imagenet":
-        _start_from_imagenet(network, chosen.name)
+        _start_from_imagenet(network, make)
     elif chosen.start:
         n = start_from(network, find_model(chosen.start))
         whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
@@ -165,9 +166,11 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     return network
 
 
-def _start_from_imagenet(network: nn.Module, name: str) -> None:
-    module = TOPOLOGIES.get(name, name).partition(":")[0]
-    plugins.load(f"{module}:start_from_imagenet")(network)
+def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> None:
+    start = getattr(sys.modules[make.__module__], "start_from_imagenet", None)
+    if start is None:
+        raise UsageError(what="this network has no ImageNet weights", where="net.start", mend="leave net.start out")
+    start(network)
 
 
 def start_from(network: nn.Module, path: Path) -> int:

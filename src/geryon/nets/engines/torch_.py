@@ -94,7 +94,7 @@ def _open(
 
 def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> nn.Module:
     """The network of the document with its weights; every fault of the weights at once."""
-    network: nn.Module = plugins.find(TOPOLOGIES, "geryon.topologies", document.topology)(document.settings, heads)
+    network = _built(document, heads)
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     faults = [f"{k} is missing" for k in wanted if k not in tensors]
     faults += [
@@ -112,6 +112,19 @@ def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     state = {k: torch.from_numpy(np.array(tensors[k], dtype=np.float32)) for k in wanted}
     network.load_state_dict(state, strict=False)
     return network.eval()
+
+
+def _built(document: ModelDocument, heads: tuple[Head, ...]) -> nn.Module:
+    """The topology comes out of a file: looked up, never imported; what it refuses is then the file's fault."""
+    try:
+        network: nn.Module = plugins.look_up(TOPOLOGIES, "geryon.topologies", document.topology)(
+            document.settings, heads
+        )
+    except UsageError as error:
+        raise InputError(
+            what=f"its network can't be built: {error.what}", where=document.name, mend="use the file as it was written"
+        ) from error
+    return network
 
 
 def fold_batch_norms(network: nn.Module) -> None:
