@@ -236,6 +236,9 @@ def _parsed(raw: Any) -> ModelDocument:
         raise ValueError(f"no topology is called {document.topology!r}")
     if document.use not in USES:
         raise ValueError(f"use is {document.use!r}, must be one of {', '.join(USES)}")
+    bound = [source.name for source in sources if source.use != "open"]
+    if document.use == "open" and bound:
+        raise ValueError(f"it says open use, but not all may use its sources: {', '.join(bound)}")
     return document
 
 

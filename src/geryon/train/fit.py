@@ -29,7 +29,7 @@ from geryon.tasks.task import Task
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
 from geryon.train.pack import Asked, Sample, load_pack, write_pack
-from geryon.train.recipe import Recipe, Split, read_recipe
+from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source
 from geryon.train.validate import Validation
@@ -82,6 +82,7 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
     tasks = recipe.task_values()
+    start = start_document(recipe)
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)
@@ -91,7 +92,40 @@ def fit(
     trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
         return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
-    return save(describe(recipe, tasks, samples, trained), trained, out, measure)
+    document = describe(recipe, tasks, samples, trained)
+    return save(heir(document, start) if start else document, trained, out, measure)
+
+
+def start_document(recipe: Recipe) -> ModelDocument | None:
+    """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
+    if recipe.net.start in ("", "imagenet"):
+        return None
+    document = weights.read_document(find_model(recipe.net.start))
+    if document.use not in ALLOWED[recipe.licence]:
+        raise UsageError(
+            what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
+            where=f"net.start ({recipe.net.start})",
+            mend="write licence: research, or start from a model of open use",
+        )
+    return document
+
+
+def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
+    """The document of a model that began with another's weights: it learnt from that one's sources too."""
+    own = {source.name for source in document.sources}
+    seen = {source.name for source in start.sources}
+    held_out = {name: groups for name, groups in start.held_out.items() if name not in own}
+    for name, groups in document.held_out.items():
+        # What only the new training left out was seen by the old one.
+        kept = set(start.held_out.get(name, ())) if name in seen else set(groups)
+        held_out[name] = tuple(group for group in groups if group in kept)
+    return replace(
+        document,
+        sources=document.sources + tuple(source for source in start.sources if source.name not in own),
+        use="research" if "research" in (document.use, start.use) else "open",
+        held_out=held_out,
+        training={**document.training, "started_from": f"{start.name} {start.version}"},
+    )
 
 
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
