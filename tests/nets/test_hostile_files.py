@@ -81,3 +81,50 @@ def test_a_document_nested_without_end_is_refused(tmp_path: Path, text: str) -> 
 @pytest.mark.parametrize(("key", "name"), [("topology", "giant"), ("tasks", [{"name": "bones"}])])
 def test_an_unknown_name_is_the_files_fault(tmp_path: Path, key: str, name: Any) -> None:
     assert "is called" in said(written(tmp_path, **{key: name}))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mpp": 0}, "mpp is 0"),
+        ({"mpp": "0.5"}, "mpp is '0.5'"),
+        ({"mpp": True}, "mpp is True"),
+        ({"windows": {"default": {"window_px": 0}}}, "window_px of windows 'default' is 0"),
+        ({"windows": {"default": {"window_px": 1e9}}}, "window_px of windows 'default'"),
+        ({"windows": {"default": {"halo_px": -8}}}, "halo_px of windows 'default' is -8"),
+        ({"windows": {"default": {"window_px": 1001}}}, "no multiple of 16"),
+        ({"windows": {"default": {"window": 64}}}, "must give window_px and halo_px only"),
+        ({"windows": []}, "windows is [], not an object"),
+        ({"settings": 3}, "settings is 3, not an object"),
+        ({"topology": ["geryon-s"]}, "topology is ['geryon-s'], not a text"),
+        ({"tasks": []}, "names no task"),
+        ({"tasks": [{"name": "lumina", "mpp": 0.1}]}, "must be a whole number"),
+        ({"tasks": [{"name": "lumina", "mpp": 0}]}, "the mpp of lumina is 0"),
+        ({"tasks": [{"name": "lumina", "classes": [["a", []]]}]}, "lumina has classes"),
+        ({"tasks": [{"name": "nuclei", "classes": [["a", []], ["a", []]]}]}, "stands twice"),
+        (
+            {"sources": [{"name": "s", "licence": "l", "use": "research"}]},
+            "it says open use, but some of its sources do not: s",
+        ),
+        ({"sources": [{"name": "s", "licence": "l", "use": "any"}]}, "the use of source s is 'any'"),
+    ],
+)
+def test_values_that_can_not_be_are_told_when_the_file_is_read(tmp_path: Path, change: Any, says: str) -> None:
+    assert says in said(written(tmp_path, **change))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"encodr": "plain"}, {"encoder": "giant"}, {"encoder": ["plain"]}, {"decoder": [4, 4]}, {"fine": [0, 4]}],
+)
+def test_settings_that_a_topology_does_not_have_are_the_files_fault(tmp_path: Path, settings: Any) -> None:
+    with pytest.raises(InputError, match="settings of the network") as caught:
+        load_model(written(tmp_path, settings=settings), engine="cpu")
+    assert next(iter(settings)) in str(caught.value)
+
+
+def test_heads_that_a_topology_does_not_have_are_the_files_fault(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cerberus has no map"):
+        load_model(written(tmp_path, topology="cerberus", settings={}), engine="cpu")
+    with pytest.raises(InputError, match="no maps at the resolution"):
+        load_model(written(tmp_path, tasks=[{"name": "lumina", "mpp": 1.5}]), engine="auto")

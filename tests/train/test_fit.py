@@ -188,3 +188,51 @@ def test_research_use_stays_where_the_new_sources_are_open(tmp_path, monkeypatch
     trained = SimpleNamespace(step=2, figures={})
     document = module.describe(recipe, recipe.task_values(), [], trained)
     assert document.use == "open" and module.heir(document, module.start_document(recipe)).use == "research"
+
+
+def packed(monkeypatch, recipe, tmp_path, **change):
+    """What gather does, with packing counted in place of done."""
+    made = []
+
+    def write(path, asked, tasks, *, mpp, tell):
+        made.append(path)
+        weights.save_tensors(
+            {"x": np.zeros(1)}, path, metadata={"geryon-pack-key": module.pack_key(asked, tasks, mpp=mpp)}
+        )
+
+    monkeypatch.setattr(module, "write_pack", write)
+    changed = replace(recipe, **change)
+    where = Where(data=tmp_path / "data")
+    return len(module.gather(changed, changed.task_values(), tmp_path, where, lambda event: None)), len(made)
+
+
+def test_a_pack_is_taken_over_by_its_own_recipe_only(monkeypatch, tmp_path):
+    recipe = parse_recipe(RECIPE)
+    assert packed(monkeypatch, recipe, tmp_path) == (16, 1)
+    assert packed(monkeypatch, recipe, tmp_path, name="other", train=replace(recipe.train, steps=9)) == (16, 0)
+    one, two = recipe.sources
+    for change in (
+        {"mpp": 0.25},
+        {"sources": (replace(one, scales=(1.0, 1.2)), two)},
+        {"sources": (replace(one, root="elsewhere/free"), two)},
+        {"sources": (one,)},
+        {"tasks": ("lumina", "nuclei")},
+    ):
+        with pytest.raises(UsageError, match=r"samples\.pack: the pack was made for other .*; delete it, or give ano"):
+            packed(monkeypatch, recipe, tmp_path, **change)
+
+
+def test_cutting_classes_makes_another_pack(monkeypatch, tmp_path):
+    recipe = replace(parse_recipe(RECIPE), tasks=("nuclei",))
+    packed(monkeypatch, recipe, tmp_path)
+    with pytest.raises(UsageError, match="delete it"):
+        packed(monkeypatch, recipe, tmp_path, cut=("nuclei",))
+
+
+def test_a_pack_without_a_key_is_for_samples_only(monkeypatch, tmp_path):
+    recipe = parse_recipe(RECIPE)
+    path = tmp_path / "samples.pack"
+    weights.save_tensors({"x": np.zeros(1)}, path, metadata={"geryon-pack": "[]"})
+    with pytest.raises(UsageError, match="--samples"):
+        module.gather(recipe, recipe.task_values(), tmp_path, Where(), lambda event: None)
+    assert module.gather(recipe, recipe.task_values(), tmp_path, Where(samples=path), lambda event: None)

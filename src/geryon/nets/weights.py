@@ -19,17 +19,16 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from geryon.errors import InputError, from_os_error
-from geryon.nets.topologies import TOPOLOGIES
-from geryon.plugins import names
-from geryon.tasks.task import PUBLISHED, TASKS, ClassTree, Task, task_of_file, with_classes
+from geryon.atomic import whole_file
+from geryon.errors import InputError
+from geryon.nets.faults import faults
+from geryon.tasks.task import ClassTree, Task, task_of_file, with_classes
 
 KEY = "geryon"
 FORMAT = 1
 """Raised when older readers could misread a document."""
 HEADER_MAX_BYTES = 100_000_000
 """What safetensors itself allows; a larger length is a damaged file."""
-USES = ("open", "research")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +125,7 @@ def task_document(task: Task) -> TaskDocument:
 
 
 def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDocument, *, half: bool = True) -> str:
-    """Write the model file, renamed into place, and return its SHA-256.
+    """Write the model file, whole or not at all, and return its SHA-256.
 
     With `half` weights are kept as float16; statistics of norms, and tensors that it can't hold, stay float32.
     """
@@ -135,14 +134,17 @@ def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDoc
         for k, v in tensors.items()
         if not k.endswith("num_batches_tracked")
     }
-    fresh = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(kept, fresh, metadata={KEY: json.dumps(asdict(document), sort_keys=True, allow_nan=False)})
-        fresh.replace(path)
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing the model") from error
+    with whole_file(path) as fresh:
+        save_tensors(kept, fresh, metadata={KEY: json.dumps(asdict(document), sort_keys=True, allow_nan=False)})
     return file_sha256(path)
+
+
+def save_tensors(tensors: dict[str, np.ndarray], path: Path, *, metadata: dict[str, str]) -> None:
+    """Write a safetensors file; what the disk refuses is an OSError, as of any other file."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _stored(name: str, tensor: np.ndarray, half: bool) -> np.ndarray:
@@ -228,17 +230,9 @@ def _parsed(raw: Any) -> ModelDocument:
     given = {k: v for k, v in raw.items() if k in known}
     tasks = tuple(TaskDocument(**{**t, "classes": _branches(t.get("classes"))}) for t in given.pop("tasks"))
     sources = tuple(SourceDocument(**s) for s in given.pop("sources", ()))
-    strangers = [t.name for t in tasks if t.name not in {*names(TASKS, "geryon.tasks"), *PUBLISHED}]
-    if strangers:
-        raise ValueError(f"no task is called {', '.join(map(repr, strangers))}")
     document = ModelDocument(tasks=tasks, sources=sources, **given)
-    if document.topology not in names(TOPOLOGIES, "geryon.topologies"):
-        raise ValueError(f"no topology is called {document.topology!r}")
-    if document.use not in USES:
-        raise ValueError(f"use is {document.use!r}, must be one of {', '.join(USES)}")
-    bound = [source.name for source in sources if source.use != "open"]
-    if document.use == "open" and bound:
-        raise ValueError(f"it says open use, but not all may use its sources: {', '.join(bound)}")
+    if found := faults(document):
+        raise ValueError("; ".join(found))
     return document
 
 
@@ -254,10 +248,8 @@ def file_sha256(path: Path) -> str:
 
 def write_card(path: Path, document: ModelDocument, *, sha256: str = "") -> None:
     """Write the model card: what it does, what it learnt from and on which terms, what was measured."""
-    try:
-        path.write_text(card(document, sha256=sha256), encoding="utf-8")
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing the model card") from error
+    with whole_file(path) as fresh:
+        fresh.write_text(card(document, sha256=sha256), encoding="utf-8")
 
 
 def card(document: ModelDocument, *, sha256: str = "") -> str:

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geryon.atomic import whole_file
 from geryon.errors import InputError, UsageError
 from geryon.space.boxes import Box
 from geryon.space.objects import Objects
-from geryon.store.atomic import whole_file
 from geryon.store.run import RunRecord, read_run
 from geryon.store.wkb import sizes, wkb_from_outlines
 

@@ -28,7 +28,7 @@ from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
-from geryon.train.pack import Asked, Sample, load_pack, write_pack
+from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source
@@ -131,14 +131,28 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
     path = where.samples or where.pack or out / PACK
-    if not path.exists():
-        if where.samples:
+    if where.samples:
+        if not path.exists():
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
-        asked = [Asked(get_source(c.name), where.data / (c.root or c.name), c.scales) for c in recipe.sources]
-        write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
+    else:
+        _pack(path, recipe, tasks, where.data, tell)
     samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
     check_sources(samples, recipe)
     return samples
+
+
+def _pack(path: Path, recipe: Recipe, tasks: Sequence[Task], data: Path, tell: Tell) -> None:
+    """See that the pack of this recipe is there: take over the one that was made for it, refuse one for another."""
+    roots = {c.name: c.root or c.name for c in recipe.sources}
+    asked = [Asked(get_source(c.name), data / roots[c.name], c.scales, roots[c.name]) for c in recipe.sources]
+    if not path.exists():
+        write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
+    elif key_of_pack(path) != pack_key(asked, tasks, mpp=recipe.mpp):
+        raise UsageError(
+            what="the pack was made for other sources, roots, scales, tasks, classes or mpp than the recipe has",
+            where=str(path),
+            mend="delete it, or give another --out (or --samples, to learn from it as it is)",
+        )
 
 
 def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
