@@ -149,7 +149,7 @@ def _write_objects(
     level0 = work.slide.frame
     names = task.class_names
     of_holder = held.get(task.within)
-    holder_name = _singular(task.within) if of_holder else ""
+    holder_name = _singular(work, task.within) if of_holder else ""
     first = (1 + [t.name for t in work.net.document.task_values()].index(task.name)) * ID_STEP
     schema = objects_schema(names, holder_name=holder_name)
     path = work.folder / "objects" / f"{task.name}.parquet"
@@ -170,7 +170,7 @@ def _write_objects(
                     class_names=names,
                     area_um2=objects.area * level0.mpp_x * level0.mpp_y,
                     holder=holder,
-                    holder_name=holder_name or "gland",
+                    holder_name=holder_name,
                 )
             )
             n += len(objects)
@@ -196,8 +196,8 @@ def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | N
     return np.where(index >= 0, ids[index], np.uint64(0))
 
 
-def _singular(task_name: str) -> str:
-    return task_name.removesuffix("s")
+def _singular(work: Work, task_name: str) -> str:
+    return next((t.singular for t in work.net.tasks if t.name == task_name), "") or task_name
 
 
 def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int]) -> TaskDone:

@@ -60,7 +60,7 @@ def objects_table(
     class_names: tuple[str, ...],
     area_um2: np.ndarray,
     holder: np.ndarray | None = None,
-    holder_name: str = "gland",
+    holder_name: str = "",
     measures: Mapping[str, np.ndarray] | None = None,
 ) -> pa.Table:
     """Objects in the level0 frame as rows of the columns above; `holder` 0 becomes null, NaN measures too."""

@@ -125,6 +125,8 @@ class Task:
     """Name of the task whose objects hold these (nuclei and lumina: glands)."""
     only_within: bool = False
     """Objects that no such object holds are dropped: a hollow outside of glands is no lumen."""
+    singular: str = ""
+    """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()
     """One RGB a class (or one in all), for overlays and QuPath."""
 
