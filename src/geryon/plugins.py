@@ -17,20 +17,36 @@ def names(table: Mapping[str, str], group: str) -> list[str]:
 def find(table: Mapping[str, str], group: str, name: str) -> Any:
     """Load the one object that `name` stands for; a name with a colon stands for itself.
 
+    That is for names that a person or a program gives; a name that comes out of a file goes to `look_up`.
+
     >>> find({"pi": "math:pi"}, "geryon.none", "pi")
     3.141592653589793
     """
-    if ":" in name:
-        return load(name)
+    return load(name) if ":" in name else look_up(table, group, name)
+
+
+def look_up(table: Mapping[str, str], group: str, name: str) -> Any:
+    """The same from the table and entry points alone, so that no file can say what is imported."""
     if name in table:
         return load(table[name])
     for entry in metadata.entry_points(group=group):
         if entry.name == name:
             return _load_foreign(entry)
     raise UsageError(
-        what=f"no {group.removeprefix('geryon.').rstrip('s')} is called {name!r}",
+        what=f"no {kind_of(group)} is called {name!r}",
         mend=f"choose one of: {', '.join(names(table, group)) or '(none)'}",
     )
+
+
+def kind_of(group: str) -> str:
+    """What one member of a group is called.
+
+    >>> kind_of("geryon.topologies"), kind_of("geryon.losses"), kind_of("geryon.tasks")
+    ('topology', 'loss', 'task')
+    """
+    many = group.removeprefix("geryon.")
+    ends = (("ies", "y"), ("sses", "ss"), ("s", ""))
+    return next((many.removesuffix(end) + one for end, one in ends if many.endswith(end)), many)
 
 
 def load(path: str) -> Any:

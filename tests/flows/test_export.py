@@ -55,6 +55,7 @@ def with_glands(folder: Path) -> RunRecord:
         class_names=classes,
         area_um2=found.area / 4,
         holder=np.array([2**60, 0, 0]),
+        holder_name="gland",
         measures={"ratio_1": np.array([0.5, np.nan, np.inf])},
     )
     gland = replace(squares(1), p=np.zeros((1, 0), np.uint8))

@@ -59,7 +59,9 @@ def blobs(n: int, seed: int = 0, holes: bool = True) -> Objects:
 
 def table_of(objects: Objects, **more: object) -> pa.Table:
     ids = np.arange(len(objects), dtype=np.uint64) + np.uint64(2**60)
-    return objects_table(objects, ids=ids, class_names=CLASSES, area_um2=objects.area / 16, **more)  # type: ignore[arg-type]
+    return objects_table(
+        objects, ids=ids, class_names=CLASSES, area_um2=objects.area / 16, **({"holder_name": "gland"} | more)
+    )  # type: ignore[arg-type]
 
 
 def write(path: Path, table: pa.Table, **how: int) -> Path:

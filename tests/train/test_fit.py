@@ -137,3 +137,102 @@ def test_what_is_held_out_is_not_learnt_from() -> None:
     assert is_held_out(sample("tnbc", "03_1", "03"), split)
     assert not is_held_out(sample("glas", "train_1", "3"), split)
     assert not is_held_out(sample("consep", "03_1", "03"), split)
+
+
+def started(tmp_path, licence, *, use):
+    """A recipe that starts from a model file of that use, written beside it."""
+    recipe = parse_recipe(RECIPE.replace("licence: research", f"licence: {licence}"))
+    network = module.build(recipe, recipe.task_values(), lambda event: None)
+    sources = tuple(
+        weights.SourceDocument(name=name, licence=f"terms of {name}", use=use, samples=7) for name in ("old", "free")
+    )
+    document = weights.ModelDocument(
+        name="before",
+        version="3",
+        topology="geryon-s",
+        settings=dict(recipe.net.settings),
+        tasks=tuple(weights.task_document(task) for task in recipe.task_values()),
+        sources=sources,
+        use=use,
+        held_out={"free": ("1", "2"), "old": ("3",)},
+    )
+    path = tmp_path / "before.safetensors"
+    weights.save_model(path, {k: v.numpy() for k, v in network.state_dict().items()}, document)
+    return replace(recipe, net=replace(recipe.net, start=str(path)))
+
+
+OPEN = RECIPE.replace("[{name: free}, {name: studied, share: 2}]", "[{name: free}]")
+
+
+def test_an_open_recipe_can_not_start_from_research_weights(tmp_path, where, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.RECIPE", OPEN)
+    recipe = started(tmp_path, "open", use="research")
+    monkeypatch.setattr(module, "gather", lambda *given: pytest.fail("refused before any work"))
+    with pytest.raises(UsageError, match="before is for research only, the recipe's licence is open"):
+        fit(recipe, out=tmp_path / "run", where=where)
+
+
+def test_a_model_that_starts_from_another_carries_its_sources_and_use(tmp_path, where):
+    recipe = started(tmp_path, "research", use="research")
+    recipe = replace(recipe, split=Split(held_out={"free": ("2", "9"), "studied": ("4",)}))
+    document = weights.read_document(fit(recipe, out=tmp_path / "run", where=where).model)
+    assert [(s.name, s.samples) for s in document.sources] == [("free", 8), ("studied", 8), ("old", 7)]
+    assert document.use == "research" and document.training["started_from"] == "before 3"
+    held_out = {name: tuple(groups) for name, groups in document.held_out.items()}
+    assert held_out == {"free": ("2",), "old": ("3",), "studied": ("4",)}, "what the first training saw is not held out"
+
+
+def test_research_use_stays_where_the_new_sources_are_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.RECIPE", OPEN)
+    recipe = started(tmp_path, "research", use="research")
+    trained = SimpleNamespace(step=2, figures={})
+    document = module.describe(recipe, recipe.task_values(), [], trained)
+    assert document.use == "open" and module.heir(document, module.start_document(recipe)).use == "research"
+
+
+def packed(monkeypatch, recipe, tmp_path, **change):
+    """What gather does, with packing counted in place of done."""
+    made = []
+
+    def write(path, asked, tasks, *, mpp, tell):
+        made.append(path)
+        weights.save_tensors(
+            {"x": np.zeros(1)}, path, metadata={"geryon-pack-key": module.pack_key(asked, tasks, mpp=mpp)}
+        )
+
+    monkeypatch.setattr(module, "write_pack", write)
+    changed = replace(recipe, **change)
+    where = Where(data=tmp_path / "data")
+    return len(module.gather(changed, changed.task_values(), tmp_path, where, lambda event: None)), len(made)
+
+
+def test_a_pack_is_taken_over_by_its_own_recipe_only(monkeypatch, tmp_path):
+    recipe = parse_recipe(RECIPE)
+    assert packed(monkeypatch, recipe, tmp_path) == (16, 1)
+    assert packed(monkeypatch, recipe, tmp_path, name="other", train=replace(recipe.train, steps=9)) == (16, 0)
+    one, two = recipe.sources
+    for change in (
+        {"mpp": 0.25},
+        {"sources": (replace(one, scales=(1.0, 1.2)), two)},
+        {"sources": (replace(one, root="elsewhere/free"), two)},
+        {"sources": (one,)},
+        {"tasks": ("lumina", "nuclei")},
+    ):
+        with pytest.raises(UsageError, match=r"samples\.pack: the pack was made for other .*; delete it, or give ano"):
+            packed(monkeypatch, recipe, tmp_path, **change)
+
+
+def test_cutting_classes_makes_another_pack(monkeypatch, tmp_path):
+    recipe = replace(parse_recipe(RECIPE), tasks=("nuclei",))
+    packed(monkeypatch, recipe, tmp_path)
+    with pytest.raises(UsageError, match="delete it"):
+        packed(monkeypatch, recipe, tmp_path, cut=("nuclei",))
+
+
+def test_a_pack_without_a_key_is_for_samples_only(monkeypatch, tmp_path):
+    recipe = parse_recipe(RECIPE)
+    path = tmp_path / "samples.pack"
+    weights.save_tensors({"x": np.zeros(1)}, path, metadata={"geryon-pack": "[]"})
+    with pytest.raises(UsageError, match="--samples"):
+        module.gather(recipe, recipe.task_values(), tmp_path, Where(), lambda event: None)
+    assert module.gather(recipe, recipe.task_values(), tmp_path, Where(samples=path), lambda event: None)

@@ -141,3 +141,26 @@ def test_what_is_no_mapping_is_refused(text):
 def test_a_recipe_that_is_not_there_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="none.yaml"):
         read_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", ["this_attack:run", "geryon.train.this_attack:run"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[nuclei, tissue]", "[nuclei, '{}']"),
+        ("{name: free, share: 2}", "{name: '{}'}"),
+        ("train:", "net: {name: '{}'}\ntrain:"),
+        ("train:", "cut: ['{}']\ntrain:"),
+    ],
+)
+def test_a_recipe_is_a_file_too_and_can_not_say_what_is_imported(tmp_path, monkeypatch, old, new, name):
+    hit = tmp_path / "hit"
+    (tmp_path / "this_attack.py").write_text(f"open({str(hit)!r}, 'w').close()\nrun = None\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("geryon.train.__path__", [*sys.modules["geryon.train"].__path__, str(tmp_path)])
+    text = GOOD.replace(old, new.replace("{}", name), 1)
+    if "cut:" in text:
+        parse_recipe(text).task_values()
+    else:
+        assert "is called" in fault(text)
+    assert not hit.exists()

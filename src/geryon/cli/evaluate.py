@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geryon.atomic import whole_file
 from geryon.cli.names import add_tasks
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     result = evaluate(load_model(args.model), chosen, tasks=args.tasks, train_cases=rest, look=look, **extra)
     print(table(result.rows))
     if args.json:
-        args.json.write_text(json.dumps(result.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with whole_file(args.json) as fresh:
+            fresh.write_text(json.dumps(result.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 
@@ -126,10 +128,6 @@ def _write_jpeg(path: Path, picture: np.ndarray) -> None:
     """Write an RGB image."""
     import cv2
 
-    from geryon.errors import from_os_error
-
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing an overlay") from error
+    with whole_file(path) as fresh:
+        fresh.write_bytes(data.tobytes())

@@ -159,7 +159,7 @@ def _write_objects(
     level0 = work.slide.frame
     names = task.class_names
     of_holder = held.get(task.within)
-    holder_name = _singular(task.within)
+    holder_name = _singular(work, task.within)
     first = (1 + [t.name for t in work.net.document.task_values()].index(task.name)) * ID_STEP
     schema = objects_schema(names, holder_name=holder_name)
     path = work.folder / "objects" / f"{task.name}.parquet"
@@ -182,7 +182,7 @@ def _write_objects(
                     class_names=names,
                     area_um2=objects.area * level0.mpp_x * level0.mpp_y,
                     holder=holder if holder_name else None,
-                    holder_name=holder_name or "gland",
+                    holder_name=holder_name,
                 )
             )
             n += len(objects)
@@ -206,8 +206,9 @@ def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | N
     return np.where(index >= 0, ids[index], np.uint64(0))
 
 
-def _singular(task_name: str) -> str:
-    return task_name.removesuffix("s")
+def _singular(work: Work, task_name: str) -> str:
+    """What one object of a task of the model is called, asked for or not; "" where the model has no such task."""
+    return next((t.singular for t in work.net.document.task_values() if t.name == task_name), "")
 
 
 def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int], dropped: Mapping[str, int]) -> TaskDone:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from geryon.errors import from_os_error
+from geryon.atomic import whole_file
 from geryon.slides.reader import Slide
 from geryon.space.boxes import Box
 from geryon.store.run import RunRecord
@@ -43,9 +43,6 @@ def _draw(image: np.ndarray, record: RunRecord, name: str, box: Box, mpp: float)
 
 def save_picture(image: np.ndarray, path: Path) -> Path:
     """Write an RGB image as PNG."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing the picture") from error
+    with whole_file(path) as fresh:
+        fresh.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
     return path

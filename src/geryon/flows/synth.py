@@ -13,11 +13,11 @@ import numpy as np
 import tifffile
 
 from geryon import events
+from geryon.atomic import remove, whole_file
 from geryon.errors import UsageError
 from geryon.slides.synthetic import SyntheticSlide
 from geryon.slides.synthetic.slide import truth_path
 from geryon.space.boxes import Box
-from geryon.store.atomic import remove, whole_file
 
 TILE = 512
 STEP = 4

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from geryon.errors import InputError, UsageError
 from geryon.nets.engine import Engine, MapsOfWindow, open_engine
+from geryon.nets.image import at_model_mpp, checked
 from geryon.nets.mosaic import Mosaic, core_of
 from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument, file_sha256, read_document, read_tensors
@@ -85,6 +86,7 @@ class Model:
 
     def predict(self, image: np.ndarray, mpp: float) -> Prediction:
         """Objects and rasters of one image (uint8 [y, x, 3]) in memory, in one piece."""
+        image = checked(image, mpp)
         height, width = image.shape[:2]
         level0 = Frame(name="level0", mpp_x=mpp, mpp_y=mpp, width=width, height=height)
         work, scaled = at_model_mpp(image, level0, self.mpp)
@@ -108,11 +110,19 @@ class Model:
         step, halo = self.window_px(windows)
         tiling = Tiling(frame=work, step=step, cell=min(CELL_PX, step))
         mosaic = Mosaic(tiling, self.tasks)
-        for row in range(tiling.rows):
-            for column in range(tiling.columns):
-                window = tiling.window(row, column, halo)
-                [maps] = self.maps([cut(image, window.outer)], [window.outer])
-                mosaic.put((row, column), clipped(core_of(maps, window), window))
+        cells = [(row, column) for row in range(tiling.rows) for column in range(tiling.columns)]
+        batch = max(1, self.engine.batch)
+
+        def answer(some: list[tuple[int, int]]) -> list[MapsOfWindow]:
+            windows = [tiling.window(*cell, halo) for cell in some]
+            found = self.maps([cut(image, w.outer) for w in windows], [w.outer for w in windows])
+            return [clipped(core_of(maps, w), w) for maps, w in zip(found, windows, strict=True)]
+
+        batches = [cells[i : i + batch] for i in range(0, len(cells), batch)]
+        with ThreadPoolExecutor(max(1, self.engine.lanes), thread_name_prefix="predict") as pool:
+            for some, found in zip(batches, pool.map(answer, batches), strict=True):
+                for cell, maps in zip(some, found, strict=True):
+                    mosaic.put(cell, maps)
         return mosaic
 
 
@@ -201,16 +211,6 @@ def halo_px(task: Task, frame: Frame) -> int:
     """The task's reach in whole cells of its coarsest map, in pixels of the frame."""
     cell = max(m.coarse for m in task.maps)
     return int(np.ceil(task.reach_um / task.mpp / cell)) * cell
-
-
-def at_model_mpp(image: np.ndarray, level0: Frame, mpp: float) -> tuple[Frame, np.ndarray]:
-    """The frame the network works in and the image in it; within 2 % of the asked mpp nothing is resampled."""
-    if abs(level0.mpp_x / mpp - 1) <= 0.02:
-        return replace(level0, name="task"), image
-    work = level0.at(mpp)
-    size = max(1, round(work.width)), max(1, round(work.height))
-    how = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
-    return work, cv2.resize(image, size, interpolation=how)
 
 
 def cut(image: np.ndarray, box: Box) -> np.ndarray:

@@ -19,15 +19,16 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from geryon.errors import InputError, from_os_error
-from geryon.tasks.task import ClassTree, Task, get_task, with_classes
+from geryon.atomic import whole_file
+from geryon.errors import InputError
+from geryon.nets.faults import faults
+from geryon.tasks.task import ClassTree, Task, task_of_file, with_classes
 
 KEY = "geryon"
 FORMAT = 1
 """Raised when older readers could misread a document."""
 HEADER_MAX_BYTES = 100_000_000
 """What safetensors itself allows; a larger length is a damaged file."""
-USES = ("open", "research")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ class ModelDocument:
 
 
 def _task_value(document: TaskDocument) -> Task:
-    task = get_task(document.name)
+    task = task_of_file(document.name)
     if document.mpp is not None:
         task = replace(task, mpp=document.mpp)
     if document.classes is None:
@@ -124,7 +125,7 @@ def task_document(task: Task) -> TaskDocument:
 
 
 def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDocument, *, half: bool = True) -> str:
-    """Write the model file, renamed into place, and return its SHA-256.
+    """Write the model file, whole or not at all, and return its SHA-256.
 
     With `half` weights are kept as float16; statistics of norms, and tensors that it can't hold, stay float32.
     """
@@ -133,14 +134,17 @@ def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDoc
         for k, v in tensors.items()
         if not k.endswith("num_batches_tracked")
     }
-    fresh = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(kept, fresh, metadata={KEY: json.dumps(asdict(document), sort_keys=True, allow_nan=False)})
-        fresh.replace(path)
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing the model") from error
+    with whole_file(path) as fresh:
+        save_tensors(kept, fresh, metadata={KEY: json.dumps(asdict(document), sort_keys=True, allow_nan=False)})
     return file_sha256(path)
+
+
+def save_tensors(tensors: dict[str, np.ndarray], path: Path, *, metadata: dict[str, str]) -> None:
+    """Write a safetensors file; what the disk refuses is an OSError, as of any other file."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _stored(name: str, tensor: np.ndarray, half: bool) -> np.ndarray:
@@ -167,7 +171,7 @@ def read_document(path: Path) -> ModelDocument:
         )
     try:
         return _parsed(json.loads(metadata[KEY]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             what=f"its document can't be used: {error}", where=str(path), mend="use the file as it was written"
         ) from error
@@ -197,7 +201,7 @@ def _header(path: Path) -> dict[str, Any]:
         raise InputError(
             what=f"can't be read: {error.strerror}", where=str(path), mend="check the path and its rights"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(what="has a damaged header", where=str(path), mend="fetch or copy it again") from error
     _check_extent(header, size - 8 - length, path)
     return dict(header)
@@ -226,12 +230,9 @@ def _parsed(raw: Any) -> ModelDocument:
     given = {k: v for k, v in raw.items() if k in known}
     tasks = tuple(TaskDocument(**{**t, "classes": _branches(t.get("classes"))}) for t in given.pop("tasks"))
     sources = tuple(SourceDocument(**s) for s in given.pop("sources", ()))
-    strangers = [t.name for t in tasks if ":" in t.name and not t.name.startswith("geryon.tasks.")]
-    if strangers:
-        raise ValueError(f"it names code outside Geryon: {', '.join(strangers)}")
     document = ModelDocument(tasks=tasks, sources=sources, **given)
-    if document.use not in USES:
-        raise ValueError(f"use is {document.use!r}, must be one of {', '.join(USES)}")
+    if found := faults(document):
+        raise ValueError("; ".join(found))
     return document
 
 
@@ -247,10 +248,8 @@ def file_sha256(path: Path) -> str:
 
 def write_card(path: Path, document: ModelDocument, *, sha256: str = "") -> None:
     """Write the model card: what it does, what it learnt from and on which terms, what was measured."""
-    try:
-        path.write_text(card(document, sha256=sha256), encoding="utf-8")
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing the model card") from error
+    with whole_file(path) as fresh:
+        fresh.write_text(card(document, sha256=sha256), encoding="utf-8")
 
 
 def card(document: ModelDocument, *, sha256: str = "") -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from geryon import errors, events
-from geryon.store.atomic import host, is_running, remove, whole_file
+from geryon.atomic import host, is_running, remove, whole_file
 
 FOLDER = ".parts"
 _SUFFIX = ".part"

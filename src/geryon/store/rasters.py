@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from geryon.atomic import whole_file
 from geryon.errors import InputError
-from geryon.store.atomic import whole_file
 
 TILE = 256
 _UUID = "00000000-0000-0000-0000-000000000000"

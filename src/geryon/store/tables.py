@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geryon.atomic import whole_file
 from geryon.errors import InputError, UsageError
 from geryon.space.boxes import Box
 from geryon.space.objects import Objects
-from geryon.store.atomic import whole_file
 from geryon.store.run import RunRecord, read_run
 from geryon.store.wkb import sizes, wkb_from_outlines
 
@@ -60,7 +60,7 @@ def objects_table(
     class_names: tuple[str, ...],
     area_um2: np.ndarray,
     holder: np.ndarray | None = None,
-    holder_name: str = "gland",
+    holder_name: str = "",
     measures: Mapping[str, np.ndarray] | None = None,
 ) -> pa.Table:
     """Objects in the level0 frame as rows of the columns above; `holder` 0 becomes null, NaN measures too."""

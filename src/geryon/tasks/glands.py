@@ -9,6 +9,7 @@ TREE = ClassTree.flat(("benign", "malignant"))
 
 GLANDS = Task(
     name="glands",
+    singular="gland",
     mpp=2.0,
     seam="join",
     reach_um=regions.REACH_PX * 2.0,

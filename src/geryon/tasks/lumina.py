@@ -7,6 +7,7 @@ from geryon.tasks.task import Map, Task
 
 LUMINA = Task(
     name="lumina",
+    singular="lumen",
     mpp=2.0,
     seam="join",
     reach_um=regions.REACH_PX * 2.0,

@@ -126,6 +126,7 @@ def _in_core(peaks: np.ndarray, window: Window) -> np.ndarray:
 
 NUCLEI = Task(
     name="nuclei",
+    singular="nucleus",
     mpp=0.5,
     seam="own",
     reach_um=REACH_PX * 0.5,

@@ -162,6 +162,7 @@ def _colours(names: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
 
 NUCLEI = Task(
     name="nuclei",
+    singular="nucleus",
     mpp=0.5,
     seam="own",
     reach_um=NUCLEUS_REACH_PX * 0.5,
@@ -178,6 +179,7 @@ NUCLEI = Task(
 )
 GLANDS = Task(
     name="glands",
+    singular="gland",
     mpp=1.0,
     seam="join",
     reach_um=LINK_PX + 5.0,
@@ -195,6 +197,7 @@ GLANDS = Task(
 )
 LUMINA = Task(
     name="lumina",
+    singular="lumen",
     mpp=1.0,
     seam="join",
     reach_um=LINK_PX + 5.0,

@@ -18,6 +18,13 @@ TASKS = {
     "tissue": "geryon.tasks.tissue:TISSUE",
 }
 """Entry points of the group geryon.tasks add to it."""
+PUBLISHED = {
+    "geryon.tasks.published:NUCLEI": "geryon.tasks.published:NUCLEI",
+    "geryon.tasks.published:GLANDS": "geryon.tasks.published:GLANDS",
+    "geryon.tasks.published:LUMINA": "geryon.tasks.published:LUMINA",
+    "geryon.tasks.published:TISSUE": "geryon.tasks.published:TISSUE",
+}
+"""Tasks that only model files name, beside those above. A whitelist: other paths in a file are no names."""
 
 
 CLASS_LOSS = "class_cross_entropy"
@@ -118,6 +125,8 @@ class Task:
     """Name of the task whose objects hold these (nuclei and lumina: glands)."""
     only_within: bool = False
     """Objects that no such object holds are dropped: a hollow outside of glands is no lumen."""
+    singular: str = ""
+    """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()
     """One RGB a class (or one in all), for overlays and QuPath."""
 
@@ -164,6 +173,12 @@ def with_classes(task: Task, classes: ClassTree | None) -> Task:
 def get_task(name: str) -> Task:
     """The task of that name, ours or another package's."""
     task: Task = plugins.find(TASKS, "geryon.tasks", name)
+    return task
+
+
+def task_of_file(name: str) -> Task:
+    """The task that a model file means: looked up, never imported by what the file says."""
+    task: Task = plugins.look_up(TASKS | PUBLISHED, "geryon.tasks", name)
     return task
 
 

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geryon.errors import InputError, from_os_error
+from geryon.atomic import whole_file
+from geryon.errors import InputError
 from geryon.train.learner import Learner
 
 STATE = "state.safetensors"
@@ -37,16 +38,13 @@ class Progress:
 
 
 def keep(learner: Learner, progress: Progress, out: Path) -> None:
-    """Write the state, first beside its place and then into it: a kill leaves the old or the new one."""
+    """Write the state: a kill or a power cut leaves the old or the new one."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in _tensors(learner).items()}
-    fresh = out / (STATE + ".part")
-    try:
-        save_file(tensors, fresh, metadata={KEY: json.dumps(asdict(progress))})
-        fresh.replace(out / STATE)
-    except OSError as error:
-        raise from_os_error(error, where=str(out), doing="writing the training state") from error
-    except safetensors.SafetensorError as error:
-        raise from_os_error(OSError(str(error)), where=str(out), doing="writing the training state") from error
+    with whole_file(out / STATE) as fresh:
+        try:
+            save_file(tensors, fresh, metadata={KEY: json.dumps(asdict(progress))})
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def restore(learner: Learner, out: Path) -> Progress:

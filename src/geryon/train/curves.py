@@ -6,6 +6,8 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from geryon.atomic import whole_file
+
 LOG, VALIDATION = "log.csv", "validation.csv"
 
 
@@ -15,9 +17,8 @@ def rewind(path: Path, step: int) -> None:
         return
     rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
-    fresh = path.with_name(path.name + ".part")
-    _write(fresh, kept, "w")
-    fresh.replace(path)
+    with whole_file(path) as fresh:
+        _write(fresh, kept, "w")
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ The same call resumes: samples already packed and the state of the loop are take
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +28,8 @@ from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
-from geryon.train.pack import Asked, Sample, load_pack, write_pack
-from geryon.train.recipe import Recipe, Split, read_recipe
+from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
+from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source
 from geryon.train.validate import Validation
@@ -81,6 +82,7 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
     tasks = recipe.task_values()
+    start = start_document(recipe)
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)
@@ -90,20 +92,67 @@ def fit(
     trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
         return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
-    return save(describe(recipe, tasks, samples, trained), trained, out, measure)
+    document = describe(recipe, tasks, samples, trained)
+    return save(heir(document, start) if start else document, trained, out, measure)
+
+
+def start_document(recipe: Recipe) -> ModelDocument | None:
+    """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
+    if recipe.net.start in ("", "imagenet"):
+        return None
+    document = weights.read_document(find_model(recipe.net.start))
+    if document.use not in ALLOWED[recipe.licence]:
+        raise UsageError(
+            what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
+            where=f"net.start ({recipe.net.start})",
+            mend="write licence: research, or start from a model of open use",
+        )
+    return document
+
+
+def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
+    """The document of a model that began with another's weights: it learnt from that one's sources too."""
+    own = {source.name for source in document.sources}
+    seen = {source.name for source in start.sources}
+    held_out = {name: groups for name, groups in start.held_out.items() if name not in own}
+    for name, groups in document.held_out.items():
+        # What only the new training left out was seen by the old one.
+        kept = set(start.held_out.get(name, ())) if name in seen else set(groups)
+        held_out[name] = tuple(group for group in groups if group in kept)
+    return replace(
+        document,
+        sources=document.sources + tuple(source for source in start.sources if source.name not in own),
+        use="research" if "research" in (document.use, start.use) else "open",
+        held_out=held_out,
+        training={**document.training, "started_from": f"{start.name} {start.version}"},
+    )
 
 
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
     path = where.samples or where.pack or out / PACK
-    if not path.exists():
-        if where.samples:
+    if where.samples:
+        if not path.exists():
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
-        asked = [Asked(get_source(c.name), where.data / (c.root or c.name), c.scales) for c in recipe.sources]
-        write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
+    else:
+        _pack(path, recipe, tasks, where.data, tell)
     samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
     check_sources(samples, recipe)
     return samples
+
+
+def _pack(path: Path, recipe: Recipe, tasks: Sequence[Task], data: Path, tell: Tell) -> None:
+    """See that the pack of this recipe is there: take over the one that was made for it, refuse one for another."""
+    roots = {c.name: c.root or c.name for c in recipe.sources}
+    asked = [Asked(get_source(c.name), data / roots[c.name], c.scales, roots[c.name]) for c in recipe.sources]
+    if not path.exists():
+        write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
+    elif key_of_pack(path) != pack_key(asked, tasks, mpp=recipe.mpp):
+        raise UsageError(
+            what="the pack was made for other sources, roots, scales, tasks, classes or mpp than the recipe has",
+            where=str(path),
+            mend="delete it, or give another --out (or --samples, to learn from it as it is)",
+        )
 
 
 def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
@@ -153,10 +202,10 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     """The network with a head for each map of the tasks, started as the recipe says."""
     torch.manual_seed(recipe.train.seed)
     chosen = recipe.net
-    make = plugins.find(TOPOLOGIES, "geryon.topologies", chosen.name)
+    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
     network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
     if chosen.start == "imagenet":
-        _start_from_imagenet(network, chosen.name)
+        _start_from_imagenet(network, make)
     elif chosen.start:
         n = start_from(network, find_model(chosen.start))
         whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
@@ -165,9 +214,11 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     return network
 
 
-def _start_from_imagenet(network: nn.Module, name: str) -> None:
-    module = TOPOLOGIES.get(name, name).partition(":")[0]
-    plugins.load(f"{module}:start_from_imagenet")(network)
+def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> None:
+    start = getattr(sys.modules[make.__module__], "start_from_imagenet", None)
+    if start is None:
+        raise UsageError(what="this network has no ImageNet weights", where="net.start", mend="leave net.start out")
+    start(network)
 
 
 def start_from(network: nn.Module, path: Path) -> int:

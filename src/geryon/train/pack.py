@@ -6,18 +6,20 @@ so turning and mirroring a crop turns its targets the same way.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from geryon import events
-from geryon.errors import InputError, from_os_error
+from geryon.atomic import whole_file
+from geryon.errors import InputError
+from geryon.nets.weights import save_tensors
 from geryon.tasks.task import Labelled, Task
 from geryon.train.batches import TARGET_UNIT, WEIGHT_UNIT
 from geryon.train.source import Case, Source
@@ -27,6 +29,10 @@ GRID_PX = 32
 SMALLEST_PX = 320
 """Smaller images are mirrored up to this, since a crop must not be mostly padding."""
 KEY = "geryon-pack"
+MADE_FOR = "geryon-pack-key"
+"""Beside it: the digest of what was asked for, so that a pack made for another recipe is not taken."""
+FORMAT = 1
+"""Of what is packed: raised when the same case would give another sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,36 @@ class Asked:
     source: Source
     root: Path
     scales: tuple[float, ...] = (1.0,)
+    place: str = ""
+    """What a recipe calls the root, wherever the data folder lies."""
+
+
+def pack_key(sources: Sequence[Asked], tasks: Sequence[Task], *, mpp: float) -> str:
+    """SHA-256 of all that decides about the samples of a pack."""
+    asked = {
+        "format": FORMAT,
+        "mpp": mpp,
+        "sources": [(a.source.name, a.place or a.root.name, list(a.scales)) for a in sources],
+        "tasks": [
+            (t.name, t.mpp, t.classes.branches if t.classes else None, bool(t.classes and t.classes.is_cut))
+            + tuple((m.name, m.channels, m.coarse) for m in t.maps)
+            for t in tasks
+        ],
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def key_of_pack(path: Path) -> str:
+    """The key that the pack was made with; "" where it says none."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return str((file.metadata() or {}).get(MADE_FOR, ""))
+    except (SafetensorError, OSError) as error:
+        raise _no_pack(path, error) from error
+
+
+def _no_pack(path: Path, error: Exception) -> InputError:
+    return InputError(what=f"is no pack of samples: {error}", where=str(path), mend="make it anew")
 
 
 def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.5, scale: float = 1.0) -> Sample:
@@ -123,7 +159,7 @@ def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple
 
 def write_pack(
     path: Path,
-    sources: Iterable[Asked],
+    sources: Sequence[Asked],
     tasks: Sequence[Task],
     *,
     mpp: float = 0.5,
@@ -141,13 +177,8 @@ def write_pack(
                 tensors |= _tensors(len(index), sample)
                 index.append({"source": sample.source, "name": sample.name, "group": sample.group})
                 tell(events.Advanced(stage=f"pack {source.name}"))
-    fresh = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, fresh, metadata={KEY: json.dumps(index)})
-        fresh.replace(path)
-    except OSError as error:
-        raise from_os_error(error, where=str(path), doing="writing the pack") from error
+    with whole_file(path) as fresh:
+        save_tensors(tensors, fresh, metadata={KEY: json.dumps(index), MADE_FOR: pack_key(sources, tasks, mpp=mpp)})
     return path
 
 
@@ -169,7 +200,7 @@ def load_pack(path: Path) -> Iterator[Sample]:
                     **facts, image=mine["image"], targets=_under(mine, "target/"), weights=_under(mine, "weight/")
                 )
     except (SafetensorError, KeyError, ValueError, FileNotFoundError) as error:
-        raise InputError(what=f"is no pack of samples: {error}", where=str(path), mend="make it anew") from error
+        raise _no_pack(path, error) from error
 
 
 def _under(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ class TorchEngine:
 
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         stacked = torch.from_numpy(np.ascontiguousarray(np.stack(images)))
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread() if self.device.type == "cpu" else nullcontext():
             x = stacked.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             logits = self.network(x.to(dtype=self.dtype))
             bytes_of = {
@@ -57,7 +58,6 @@ def open_cpu(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: 
 
     bfloat16 is taken only where the processor multiplies it in tiles (AMX); elsewhere it is slower.
     """
-    torch.set_num_threads(1)
     amx = has_amx()
     return _open(document, tensors, heads, ("cpu", torch.bfloat16 if amx else torch.float32, usable_cores(), 1))
 
@@ -94,7 +94,7 @@ def _open(
 
 def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> nn.Module:
     """The network of the document with its weights; every fault of the weights at once."""
-    network: nn.Module = plugins.find(TOPOLOGIES, "geryon.topologies", document.topology)(document.settings, heads)
+    network = _built(document, heads)
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     faults = [f"{k} is missing" for k in wanted if k not in tensors]
     faults += [
@@ -114,6 +114,19 @@ def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     return network.eval()
 
 
+def _built(document: ModelDocument, heads: tuple[Head, ...]) -> nn.Module:
+    """The topology comes out of a file: looked up, never imported; what it refuses is then the file's fault."""
+    try:
+        network: nn.Module = plugins.look_up(TOPOLOGIES, "geryon.topologies", document.topology)(
+            document.settings, heads
+        )
+    except UsageError as error:
+        raise InputError(
+            what=f"its network can't be built: {error.what}", where=document.name, mend="use the file as it was written"
+        ) from error
+    return network
+
+
 def fold_batch_norms(network: nn.Module) -> None:
     """Put each batch norm into the convolution that its module lists just before it, as all topologies here do."""
     for module in list(network.modules()):
@@ -123,6 +136,24 @@ def fold_batch_norms(network: nn.Module) -> None:
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 module._modules[a] = nn.utils.fuse_conv_bn_eval(first.eval(), second.eval())
                 module._modules[b] = nn.Identity()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes in the calling thread alone, since the lanes are the threads; then as before.
+
+    A thread of ours that first comes here while another is within sees 1 and leaves it; whoever saw the process's
+    number puts it back.
+    """
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def has_amx() -> bool:

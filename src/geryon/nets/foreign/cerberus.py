@@ -17,6 +17,7 @@ from geryon.errors import InputError
 from geryon.nets.topologies import cerberus
 from geryon.nets.weights import ModelDocument, SourceDocument, TaskDocument, file_sha256
 from geryon.tasks import published
+from geryon.tasks.task import PUBLISHED
 
 KEY = "desc"
 """Where a published checkpoint keeps its tensors."""
@@ -30,7 +31,6 @@ CITATION = (
 )
 BLANK_PX = 80
 """Decoders leave out the outer part of a window's halo (96 px) that nobody reads."""
-TASK_NAMES = tuple(f"geryon.tasks.published:{name}" for name in ("NUCLEI", "GLANDS", "LUMINA", "TISSUE"))
 UNREAD = "num_batches_tracked"
 """A count of training steps: may be missing."""
 
@@ -113,7 +113,7 @@ def document_of(path: Path) -> ModelDocument:
         version="published",
         topology="cerberus",
         settings={"blank_px": BLANK_PX},
-        tasks=tuple(TaskDocument(name=name) for name in TASK_NAMES),
+        tasks=tuple(TaskDocument(name=name) for name in PUBLISHED),
         mpp=published.NUCLEI.mpp,
         windows=WINDOWS,
         normalisation="RGB 0..255, as read; divided by 255 inside the network, no mean, no deviation",

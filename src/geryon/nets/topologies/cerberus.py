@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geryon.errors import UsageError
-from geryon.nets.topologies import Head
+from geryon.nets.topologies import Head, check_settings
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -232,7 +232,12 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> Cerberus:
                 what=f"cerberus has no map {head.name!r} of {head.channels} channels at stride {head.stride}",
                 mend="its maps (channels) are " + ", ".join(f"{name} ({n})" for name, n in known.items()),
             )
+    check_settings(settings, {"blank_px": _said_of_blank})
     return Cerberus(settings, heads)
+
+
+def _said_of_blank(blank_px: Any) -> str:
+    return "" if type(blank_px) is int and 0 <= blank_px <= 1024 else "must be a whole number, 0 to 1024"
 
 
 def initialise(network: nn.Module) -> None:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geryon.nets.topologies import Head
+from geryon.errors import UsageError
+from geryon.nets.topologies import Head, check_settings, whole_numbers
 
 STRIDES = (2, 4, 8, 16, 32)
 DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96)}
@@ -214,6 +215,21 @@ def _channels(head: Head, level: int) -> int:
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths)."""
+    choices = ", ".join(ENCODERS)
+    check_settings(
+        settings,
+        {
+            "encoder": lambda name: "" if isinstance(name, str) and name in ENCODERS else f"must be one of {choices}",
+            "fine": whole_numbers(2, 1024),
+            "decoder": whole_numbers(5, 1024),
+        },
+    )
+    wrong = [head.name for head in heads if head.stride not in (1, *STRIDES)]
+    if wrong:
+        raise UsageError(
+            what=f"geryon-s has no maps at the resolution of {', '.join(wrong)}",
+            mend=f"their pixels can be 1, {', '.join(map(str, STRIDES))} times the input's",
+        )
     return GeryonS(settings, heads)
 
 

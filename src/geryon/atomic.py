@@ -1,0 +1,88 @@
+"""Files that appear whole or not at all: temporary name in the same folder, fsync, rename."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geryon import errors
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path` when the block ends well, and is gone when it does not."""
+    temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise errors.from_os_error(error, where=str(path), doing="writing") from error
+    finally:
+        remove(temporary)
+
+
+def host() -> str:
+    """This machine's name, fit for a file name."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+
+
+def is_running(pid: int) -> bool:
+    """True while a process of that number lives on this machine."""
+    if pid == os.getpid():
+        return True
+    if os.name == "nt":  # os.kill(pid, 0) ends a process there; psutil comes with the package
+        import psutil
+
+        return bool(psutil.pid_exists(pid))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True
+
+
+def remove(path: Path) -> None:
+    """Delete the file if it is there and may be deleted; a left-over is no fault."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system allows it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems refuse; the rename stands all the same
+        pass
+    finally:
+        os.close(handle)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what killed processes of this machine left of the same file."""
+    start, end = f".{path.name}.{host()}.", ".writing"
+    for found in path.parent.iterdir():
+        if found.name.startswith(start) and found.name.endswith(end):
+            number = found.name[len(start) : -len(end)]
+            if number.isdigit() and not is_running(int(number)):
+                remove(found)

@@ -1,0 +1,97 @@
+"""What is wrong with a model's document: all that would fail later, or give nonsense, said when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from geryon.nets.topologies import TOPOLOGIES
+from geryon.plugins import names
+from geryon.space import units
+from geryon.tasks.task import PUBLISHED, TASKS, task_of_file
+
+if TYPE_CHECKING:
+    from geryon.nets.weights import ModelDocument, TaskDocument
+
+USES = ("open", "research")
+SIZES_PX = {"window_px": (16, 8192), "halo_px": (0, 2048)}
+"""Least and most of each size of a window; more is no network's field of view but a memory of gigabytes."""
+GRID_PX = 16
+"""Windows with their halo are multiples of this, the least that a network here asks for."""
+
+
+def faults(document: ModelDocument) -> list[str]:
+    """Every fault of the document, in words; [] where it can be used."""
+    found = [
+        f"{name} is {value!r}, not a text"
+        for name, value in (("name", document.name), ("version", document.version), ("topology", document.topology))
+        if not isinstance(value, str) or not value
+    ]
+    if not found and document.topology not in names(TOPOLOGIES, "geryon.topologies"):
+        found.append(f"no topology is called {document.topology!r}")
+    if not _is_plausible(document.mpp):
+        found.append(f"mpp is {document.mpp!r}, must be {units.MPP_MIN:g} to {units.MPP_MAX:g}")
+    found += [
+        f"{name} is {value!r}, not an object"
+        for name in ("settings", "windows", "held_out", "training")
+        if not isinstance(value := getattr(document, name), Mapping)
+    ]
+    return found or _of_tasks(document) + _of_windows(document.windows) + _of_terms(document)
+
+
+def _of_tasks(document: ModelDocument) -> list[str]:
+    if not document.tasks:
+        return ["it names no task"]
+    known = {*names(TASKS, "geryon.tasks"), *PUBLISHED}
+    found = [f"no task is called {t.name!r}" for t in document.tasks if t.name not in known]
+    return found or [fault for task in document.tasks for fault in _of_task(task, document.mpp)]
+
+
+def _of_task(told: TaskDocument, mpp: float) -> list[str]:
+    if told.mpp is not None and not _is_plausible(told.mpp):
+        return [f"the mpp of {told.name} is {told.mpp!r}, must be {units.MPP_MIN:g} to {units.MPP_MAX:g}"]
+    task = task_of_file(told.name)
+    steps = (told.mpp or task.mpp) / mpp
+    if steps < 1 - 1e-6 or abs(steps - round(steps)) > 1e-6:
+        return [f"the maps of {told.name} are {steps:g} times coarser than its images, must be a whole number"]
+    if told.classes is None:
+        return []
+    leaves = [leaf for name, below in told.classes for leaf in (below or (name,))]
+    if task.classes is None and leaves:
+        return [f"{told.name} has classes, which that task does not have"]
+    if task.classes is not None and (not leaves or len(set(leaves)) < len(leaves)):
+        return [f"the classes of {told.name} are none, or one stands twice"]
+    return []
+
+
+def _of_windows(windows: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, sizes in windows.items():
+        if not isinstance(sizes, Mapping) or set(sizes) - set(SIZES_PX):
+            found.append(f"windows {name!r} is {sizes!r}, must give {' and '.join(SIZES_PX)} only")
+            continue
+        wrong = [
+            f"{key} of windows {name!r} is {value!r}, must be {SIZES_PX[key][0]} to {SIZES_PX[key][1]}"
+            for key, value in sizes.items()
+            if type(value) is not int or not SIZES_PX[key][0] <= value <= SIZES_PX[key][1]
+        ]
+        if not wrong and any(value * (2 if key == "halo_px" else 1) % GRID_PX for key, value in sizes.items()):
+            wrong = [f"windows {name!r} with their halo are no multiple of {GRID_PX} px"]
+        found += wrong
+    return found
+
+
+def _of_terms(document: ModelDocument) -> list[str]:
+    found = [
+        f"the use of {name} is {use!r}, must be one of {', '.join(USES)}"
+        for name, use in (("the model", document.use), *((f"source {s.name}", s.use) for s in document.sources))
+        if use not in USES
+    ]
+    bound = [source.name for source in document.sources if source.use == "research"]
+    if document.use == "open" and bound:
+        found.append(f"it says open use, but some of its sources do not: {', '.join(bound)}")
+    return found
+
+
+def _is_plausible(mpp: Any) -> bool:
+    return type(mpp) in (int, float) and units.is_plausible(mpp)
