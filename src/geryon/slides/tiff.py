@@ -23,8 +23,6 @@ FAULTS = (
     OverflowError, ZeroDivisionError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What tifffile and its codecs raise on a damaged file."""
-MAX_SEGMENT_PX = 1 << 28
-"""A tile or strip is decoded whole: one larger than this can't be read in bounded memory."""
 KEEP_BYTES = 64 << 20
 """Decoded tiles kept for the next window beside this one."""
 
@@ -95,10 +93,7 @@ class TiffReader:
         if len(page.dataoffsets) < across * down * planes:
             what = f"claims {claim} but lists {len(page.dataoffsets)} of {across * down * planes} tiles: damaged"
             raise InputError(what=what, where=str(self._path), mend="copy the file again")
-        width, height = _segment_size(frame)
-        if width * height > MAX_SEGMENT_PX:
-            mend = "write it as a tiled pyramid (vips tiffsave IN OUT --tile --pyramid --bigtiff)"
-            raise InputError(what=f"one strip holds {width} x {height} px", where=str(self._path), mend=mend)
+        formats.check_segment(self._path, *_segment_size(frame))
 
     def _scanner(self) -> tuple[tuple[float, float] | None, float | None]:
         text = self._file.ome_metadata or getattr(self._file.pages.first, "description", "") or ""
