@@ -12,6 +12,7 @@ from geryon.errors import InputError
 from geryon.slides import ink
 from geryon.slides.array import read_values
 from geryon.slides.reader import Slide
+from geryon.slides.salvage import salvaged
 from geryon.space import units
 from geryon.space.arrays import Image, Mask
 from geryon.space.boxes import Box
@@ -74,20 +75,8 @@ def low_power(slide: Slide) -> LowPower:
     mpp = look_mpp(slide)
     rows, columns = (max(1, n) for n in slide.frame.at(mpp).box.shape)
     task = slide.frame.at(mpp)
-    try:
-        image = slide.read(Box(task, 0, 0, columns, rows), mpp)
-        return LowPower(image, mpp, np.zeros(image.shape[:2], bool))
-    except InputError:
-        image = np.full((rows, columns, 3), 255, np.uint8)
-        unreadable = np.zeros((rows, columns), bool)
-    for y in range(0, rows, UNREADABLE_CELLS):  # something in it can't be decoded: find out what, keep the rest
-        for x in range(0, columns, UNREADABLE_CELLS):
-            y1, x1 = min(y + UNREADABLE_CELLS, rows), min(x + UNREADABLE_CELLS, columns)
-            try:
-                image[y:y1, x:x1] = slide.read(Box(task, x, y, x1, y1), mpp)
-            except InputError:
-                unreadable[y:y1, x:x1] = True
-    return LowPower(image, mpp, unreadable)
+    seen = salvaged(slide, Box(task, 0, 0, columns, rows), UNREADABLE_CELLS)
+    return LowPower(seen.image, mpp, seen.unreadable)
 
 
 def window_mask(
