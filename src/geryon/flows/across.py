@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from geryon.space.boxes import Frame
 from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.seams import Fragments, link, whole_regions
 from geryon.store.tables import hilbert
-from geryon.tasks import regions
+from geryon.tasks import decoding, regions
 from geryon.tasks.task import Task
 
 LATTICE_PX = 0.25
@@ -74,10 +75,13 @@ def raster(plan: Plan, task: Task, found: Found) -> np.ndarray:
 
 
 def at_level0(objects: Objects, level0: Frame) -> Objects:
-    """The same in level0 pixels, on the lattice, inside the slide."""
+    """The same in level0 pixels, on the lattice, inside the slide; areas are those of the outlines that are left.
+
+    Points on the lattice make each term of an area exact, so it is the same in whatever order they are added.
+    """
     moved = objects.to(level0, grid=LATTICE_PX)
     np.clip(moved.outlines.points, 0.0, [level0.width, level0.height], out=moved.outlines.points)
-    return moved
+    return replace(moved, area=decoding.areas(moved.outlines))
 
 
 def sorted_by_place(objects: Objects) -> Objects:

@@ -77,7 +77,7 @@ def _coarse_levels(beside: Path, slide: SyntheticSlide) -> Iterator[list[np.ndar
         shapes.append(shape)
     paths = [beside.with_name(f"{beside.name}.level{i + 1}") for i in range(len(shapes))]
     try:
-        levels = []
+        levels: list[np.ndarray] = []
         for each, shape in zip(paths, shapes, strict=True):
             _reserve(each, shape[0] * shape[1] * 3)
             levels.append(np.memmap(each, np.uint8, "r+", shape=(*shape, 3)))
