@@ -153,7 +153,8 @@ def test_truncated_slides(tmp_path: Path) -> None:
     """Cut anywhere, a file is refused at once or when the lost place is read: never a crash, never invented pixels."""
     path = write_pyramid(tmp_path / "a.ome.tif", picture(), ome=UM, compression="deflate")
     whole = path.read_bytes()
-    for length in range(8, len(whole), len(whole) // 15):
+    read = []
+    for length in [*range(8, len(whole), len(whole) // 15), len(whole) - 1, len(whole)]:
         path.write_bytes(whole[:length])
         try:
             with open_slide(path, mpp=0.5) as slide:
@@ -161,6 +162,19 @@ def test_truncated_slides(tmp_path: Path) -> None:
         except InputError:
             continue
         np.testing.assert_array_equal(got, picture())
+        read.append(length)
+    # one byte less costs the coarsest level its last tile, and the finest nothing
+    assert {len(whole) - 1, len(whole)} <= set(read) and min(read) > 1000
+
+
+def test_a_file_cut_before_its_pages_is_told_to_be_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As slides of scanners are: what describes the pictures is written last."""
+    path = write_pyramid(tmp_path / "a.svs", picture(), compression="deflate")
+    head = bytearray(path.read_bytes()[:2000])
+    head[4:8] = struct.pack("<I", 1_000_000)
+    path.write_bytes(head)
+    text = refused(path, "the file is cut short", mpp=0.5)
+    assert "copy the file again" in text and "RGB" not in text and not caplog.records
 
 
 def damage(path: Path, tile: int, *, level: int = 0) -> None:
