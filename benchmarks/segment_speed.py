@@ -57,7 +57,7 @@ def bare(path: Path, net: Model) -> None:
         plan = make_plan(
             slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=lambda box: True, cutting=cutting_of(net)
         )
-        read = [(read_window(slide, plan.window(c).outer), plan.window(c).outer) for c in plan.kept]
+        read = [(read_window(slide, plan.window(c).outer).image, plan.window(c).outer) for c in plan.kept]
     lanes = Lanes(workers=net.engine.lanes, batch=net.engine.batch)
     for _ in stream(read, lambda r: r, lambda batch: net.maps([i for i, _ in batch], [o for _, o in batch]), lanes):
         pass

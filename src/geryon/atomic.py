@@ -38,9 +38,11 @@ def is_running(pid: int) -> bool:
     """True while a process of that number lives on this machine."""
     if pid == os.getpid():
         return True
-    if os.name == "nt":  # os.kill(pid, 0) ends a process there; psutil comes with the package
-        import psutil
-
+    if os.name == "nt":  # os.kill(pid, 0) ends a process there
+        try:
+            import psutil
+        except ImportError:  # it does not come with the package: what can't be asked may be alive
+            return True
         return bool(psutil.pid_exists(pid))
     try:
         os.kill(pid, 0)

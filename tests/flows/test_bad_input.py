@@ -17,42 +17,92 @@ from geryon.errors import InputError, MachineError, SomeFailedError, UsageError
 from geryon.flows.many import each
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment, segment_slide
+from geryon.nets.model import Model
 from geryon.slides.array import slide_of_image
 from geryon.slides.identity import fingerprint
-from geryon.slides.reader import open_slide
+from geryon.slides.reader import Slide, open_slide
 from geryon.slides.tissue import low_power
-from geryon.store.run import is_whole, read_run
-from tests.flows.test_segment import contents, run
-from tests.flows.world import make_world, oracle, slide_of
+from geryon.space.boxes import Box
+from geryon.store.run import RunRecord, is_whole, read_run
+from tests.flows.test_segment import contents, geometries, run
+from tests.flows.world import MPP, make_world, oracle, slide_of
 
 WORLD = make_world(700, 600, seed=1, nuclei=60, glands=4)
 OPTIONS = Options(cutting=Cutting(window_px=256, halo_px=32, tile_px=256))
 
 
 class Torn:
-    """A slide with one place that can't be read."""
+    """A slide with one place (xmin, ymin, xmax, ymax in level0) that can't be read; the look at low power can."""
 
-    def __init__(self, world_slide: object) -> None:
-        self.slide = world_slide
+    def __init__(self, slide: Slide, place: tuple[int, int, int, int]) -> None:
+        self.slide, self.place = slide, place
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.slide, name)
 
-    def read(self, box: object, mpp: float) -> np.ndarray:
-        at = box.to(self.slide.frame)  # type: ignore[attr-defined]
-        if at.xmin <= 300 <= at.xmax and at.ymin <= 300 <= at.ymax and at.width < 500:
+    def read(self, box: Box, mpp: float) -> np.ndarray:
+        if mpp == MPP and not box.to(self.slide.frame).meet(Box(self.slide.frame, *self.place)).is_empty:
             raise InputError(what="a tile is damaged", where="torn.svs (tile at 300, 300)", mend="copy the file again")
-        return self.slide.read(box, mpp)  # type: ignore[attr-defined]
+        return self.slide.read(box, mpp)
 
 
-def test_an_unreadable_place_costs_its_windows_and_is_told(tmp_path: Path) -> None:
+def torn_run(folder: Path, place: tuple[int, int, int, int], tile: int = 256) -> tuple[RunRecord, list[str], Seen]:
+    """The record, what was warned of, and {window: image} that the network saw."""
     told: list[events.Event] = []
-    record = segment_slide(Torn(slide_of(WORLD)), oracle(WORLD), tmp_path / "a", options=OPTIONS, tell=told.append)  # type: ignore[arg-type]
-    left_out = record.windows["unreadable"]
-    assert left_out >= 1
-    assert record.windows["planned"] == record.windows["done"] + record.windows["no tissue"] + left_out
-    assert any(isinstance(e, events.Warned) and "damaged" in e.text for e in told)
+    net, seen = watched(oracle(WORLD))
+    options = Options(cutting=Cutting(window_px=256, halo_px=32, tile_px=tile))
+    torn = Torn(slide_of(WORLD), place)
+    record = segment_slide(torn, net, folder, options=options, tell=told.append)  # type: ignore[arg-type]
+    return record, [e.text for e in told if isinstance(e, events.Warned)], seen
+
+
+Seen = dict[tuple[float, float], np.ndarray]
+
+
+def watched(net: Model) -> tuple[Model, Seen]:
+    """The same model, and what it is shown."""
+    seen: Seen = {}
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            return getattr(net.engine, name)
+
+        def maps(self, images: list, places: list) -> list:
+            seen.update({(p.xmin, p.ymin): i.copy() for i, p in zip(images, places, strict=True)})
+            return net.engine.maps(images, places)
+
+    return replace(net, engine=Watched()), seen  # type: ignore[arg-type]
+
+
+def test_a_place_that_takes_a_whole_core_costs_its_window_and_is_told(tmp_path: Path) -> None:
+    record, warned, seen = torn_run(tmp_path / "a", (250, 250, 500, 500))
+    assert record.windows["unreadable"] == 1 and (224, 224) not in seen
+    assert record.windows["planned"] == record.windows["done"] + record.windows["no tissue"] + 1
+    assert sum("left out" in text and "damaged" in text for text in warned) == 1
     assert is_whole(tmp_path / "a") and record.tasks["nuclei"].objects > 0
+
+
+def test_a_bad_tile_near_a_corner_costs_only_itself(tmp_path: Path) -> None:
+    whole = run(WORLD, tmp_path / "whole", tile=256, window=256)
+    record, warned, seen = torn_run(tmp_path / "a", (240, 240, 250, 250))
+    assert "unreadable" not in record.windows and record.windows["planned"] == record.windows["done"]
+    assert contents(tmp_path / "a").keys() == contents(whole).keys()
+    # four windows look at it: one in its core, three in their halo
+    assert len(warned) == 4 and sum("halo" in text for text in warned) == 3
+    assert sum("0.0041 mm² of a window (25%)" in text and "damaged" in text for text in warned) == 1
+    white = {corner: int((image == 255).all(axis=2).sum()) for corner, image in seen.items()}
+    assert white[-32, -32] == 128 * 128 and white[224, 224] == 32 * 32
+    assert sum(n > 0 for n in white.values()) == 4
+
+
+@pytest.mark.parametrize("tile", [192, 512])
+def test_a_bad_place_gives_the_same_objects_for_any_tile(tmp_path: Path, tile: int) -> None:
+    for place in ((250, 250, 500, 500), (240, 240, 250, 250)):
+        folders = [tmp_path / f"{place[0]}-{t}" for t in (256, tile)]
+        for folder, t in zip(folders, (256, tile), strict=True):
+            torn_run(folder, place, t)
+        for task in ("nuclei", "glands", "lumina"):
+            assert geometries(folders[0], task) == geometries(folders[1], task)
 
 
 def test_a_finished_slide_is_not_touched(tmp_path: Path) -> None:
@@ -244,7 +294,13 @@ def test_an_old_run_json_does_not_vouch_for_new_files(tmp_path: Path, monkeypatc
 
 
 def test_a_slide_that_can_not_be_read_at_all_is_no_empty_slide(tmp_path: Path) -> None:
-    class Mute(Torn):
+    class Mute:
+        def __init__(self, slide: Slide) -> None:
+            self.slide = slide
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.slide, name)
+
         def read(self, box: object, mpp: float) -> np.ndarray:
             raise InputError(what="a tile is damaged", where="mute.svs", mend="copy the file again")
 
@@ -255,7 +311,8 @@ def test_a_slide_that_can_not_be_read_at_all_is_no_empty_slide(tmp_path: Path) -
         with pytest.raises(InputError, match="none of its .* windows could be read"):
             segment_slide(mute, oracle(WORLD), tmp_path / "a", options=OPTIONS, tell=events.nobody)  # type: ignore[arg-type]
     assert not is_whole(tmp_path / "a")
-    assert is_whole(run(WORLD, tmp_path / "a", tile=256, window=256)), "a mended file is tried again"
+    mended, whole = (run(WORLD, tmp_path / name, tile=256, window=256) for name in ("a", "b"))
+    assert contents(mended) == contents(whole), "a mended file is tried again"
 
 
 @pytest.mark.parametrize("tile", [0, -64, 1, 300, 224])

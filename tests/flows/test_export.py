@@ -137,14 +137,50 @@ def test_csv_has_one_file_a_task_and_its_units(tmp_path: Path) -> None:
         ("csv", "x.csv", None, ["x.nuclei.csv", "x.glands.csv"]),
         ("csv", "new/x.txt", ["glands"], ["new/x.txt"]),
         ("geojson", "x.json", None, ["x.json"]),
-        ("geojson", "v1.2", ["nuclei"], ["v1.2"]),
+        ("geojson", "v1.2", ["nuclei"], ["v1.2/slide é.geojson"]),
+        ("geojson", "new", None, ["new/slide é.geojson"]),
+        ("geojson", "new.json/", None, ["new.json/slide é.geojson"]),
+        ("csv", "new/", ["glands"], ["new/slide é.glands.csv"]),
+        ("csv", "x.csv.gz", None, ["x.nuclei.csv.gz", "x.glands.csv.gz"]),
     ],
 )
 def test_files_lie_where_asked(tmp_path: Path, to: str, out: str, tasks: list[str] | None, made: list[str]) -> None:
     with_glands(tmp_path / "s")
-    paths = export(tmp_path / "s", to=to, out=tmp_path / out, tasks=tasks)
+    paths = export(tmp_path / "s", to=to, out=f"{tmp_path}/{out}", tasks=tasks)
     assert [str(p.relative_to(tmp_path)) for p in paths] == made
     assert all(p.is_file() for p in paths)
+
+
+@pytest.mark.parametrize(
+    ("out", "packed", "made"),
+    [("x.geojson", True, "x.geojson.gz"), ("x.geojson.gz", True, "x.geojson.gz"), ("x.json.gz", False, "x.json.gz")],
+)
+def test_what_is_compressed_is_named_so(tmp_path: Path, out: str, packed: bool, made: str) -> None:
+    with_glands(tmp_path / "s")
+    (path,) = export(tmp_path / "s", to="geojson", out=tmp_path / out, gzip=packed)
+    assert path == tmp_path / made and sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [made]
+    assert len(json.loads(gzip.decompress(path.read_bytes()))["features"]) == 4
+
+
+def test_pixels_and_um_of_a_csv_have_one_origin(tmp_path: Path) -> None:
+    record = result_folder(tmp_path / "s", 5)
+    for canvas in (False, True):
+        (path,) = export(tmp_path / "s", to="csv", canvas=canvas)
+        for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            for axis, mpp in zip("xy", record.mpp, strict=True):
+                assert float(row[f"{axis}_um"]) == pytest.approx(mpp * float(row[f"{axis}_level0"]), abs=1e-3)
+
+
+def test_what_lies_within_others_is_a_detection(tmp_path: Path) -> None:
+    """QuPath does not hold annotations by the hundred thousand, and lumina come in such numbers."""
+    record = with_glands(tmp_path / "s")
+    lumina = replace(record.tasks["glands"], within="glands")
+    files = {**record.files, "objects/lumina": "objects/glands.parquet"}
+    write_run(tmp_path / "s", replace(record, tasks={**record.tasks, "lumina": lumina}, files=files))
+    (path,) = export(tmp_path / "s", to="geojson", tasks=("glands", "lumina"))
+    glands, lumina_ = json.loads(path.read_bytes())["features"]
+    assert [f["properties"]["objectType"] for f in (glands, lumina_)] == ["annotation", "detection"]
+    assert lumina_["properties"]["classification"] == {"name": "lumina", "color": [9, 8, 7]}
 
 
 def test_progress_and_faults_are_told(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 import shapely
 
 from geryon.events import Event, Warned
+from geryon.flows.across import at_level0
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment_slide
 from geryon.nets.model import Model
 from geryon.space.boxes import Frame
 from geryon.space.drawing import drawn
+from geryon.space.objects import Objects, Outlines
 from geryon.store.wkb import outlines_from_wkb
 from geryon.tasks import metrics
 from tests.flows.world import MPP, World, make_world, oracle, slide_of
@@ -83,6 +85,35 @@ def test_outlines_are_valid_and_inside_the_slide(reference: Path) -> None:
         assert low_x >= 0 and low_y >= 0 and high_x <= width and high_y <= height
 
 
+def test_areas_are_those_of_the_outlines_that_are_stored(tmp_path: Path) -> None:
+    """A width that is no whole number of the tasks' pixels, so that outlines are cut off at the slide's edge."""
+    folder = run(make_world(613, 507, seed=7, nuclei=60, glands=12), tmp_path / "run")
+    at_edge = 0
+    for task in ("nuclei", "glands", "lumina"):
+        table = pq.read_table(folder / "objects" / f"{task}.parquet", columns=["geometry", "area_um2"])
+        shapes = shapely.from_wkb(table["geometry"].to_pylist())
+        np.testing.assert_allclose(table["area_um2"], shapely.area(shapes) * MPP**2, rtol=1e-6)
+        at_edge += int((shapely.bounds(shapes)[:, 2] == 507).sum())
+    assert at_edge > 0
+
+
+def test_outlines_on_the_lattice_have_their_own_area() -> None:
+    level0 = Frame(name="level0", mpp_x=0.26, mpp_y=0.26, width=1000, height=1000)
+    square = np.array([[1.0, 1.0], [4.0, 1.0], [4.0, 4.0], [1.0, 4.0]])
+    outlines = Outlines(points=square, ring_at=np.array([0, 4]), object_at=np.array([0, 1]))
+    none = np.zeros((1, 0), np.uint8)
+    found = Objects(
+        frame=level0.at(2.0),
+        xy=square.mean(axis=0)[None],
+        outlines=outlines,
+        area=np.array([9.0]),
+        score=np.zeros(1, np.uint8),
+        p=none,
+    )
+    moved = at_level0(found, level0)
+    assert moved.area[0] == shapely.Polygon(moved.outlines.points).area != 9.0 * (2.0 / 0.26) ** 2
+
+
 def test_nuclei_and_lumina_name_the_gland_that_holds_them(reference: Path) -> None:
     glands = pq.read_table(reference / "objects" / "glands.parquet").to_pandas()
     shapes = dict(zip(glands["id"], shapely.from_wkb(glands["geometry"].to_numpy()), strict=True))
@@ -90,10 +121,16 @@ def test_nuclei_and_lumina_name_the_gland_that_holds_them(reference: Path) -> No
         table = pq.read_table(reference / "objects" / f"{task}.parquet").to_pylist()
         assert any(row["gland"] is not None for row in table)
         for row in table:
-            holding = [
-                number for number, shape in shapes.items() if shape.intersects(shapely.Point(row["x"], row["y"]))
-            ]
+            holding = [number for number, shape in shapes.items() if holds(shape, row, task)]
             assert row["gland"] in holding if holding else row["gland"] is None
+
+
+def holds(gland: shapely.Geometry, row: dict, task: str) -> bool:
+    """Nuclei lie in the gland that holds their centroid, lumina in the one that has half of them."""
+    if task == "nuclei":
+        return gland.intersects(shapely.Point(row["x"], row["y"]))
+    lumen = shapely.from_wkb(row["geometry"])
+    return lumen.intersection(gland).area >= lumen.area / 2
 
 
 class Stopped(Exception):

@@ -15,6 +15,7 @@ import tifffile
 from slides_making import UM, picture, write_pyramid, write_zarr
 
 from geryon.errors import InputError
+from geryon.slides import tiff_tags
 from geryon.slides.reader import open_slide
 from geryon.slides.tissue import low_power, tissue_mask
 from geryon.space.boxes import Box
@@ -48,10 +49,10 @@ def test_text_and_noise_under_any_name(tmp_path: Path, name: str) -> None:
     refused(path)
 
 
-def small_tiff(width: int, height: int, tiled: bool) -> bytes:
+def small_tiff(width: int, height: int, tiled: bool, tile_px: int = 256) -> bytes:
     """A classic TIFF of about 200 bytes that claims this size."""
     entries = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (277, 3, 1)]
-    tiles = [(322, 4, 256), (323, 4, 256), (324, 4, 8), (325, 4, 64)]
+    tiles = [(322, 4, tile_px), (323, 4, tile_px), (324, 4, 8), (325, 4, 64)]
     entries += tiles if tiled else [(273, 4, 8), (278, 4, height), (279, 4, 64)]
     head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
     body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in sorted(entries))
@@ -68,6 +69,36 @@ def test_a_tiny_tiff_that_claims_a_million_squared(tmp_path: Path, tiled: bool) 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000
+
+
+def test_a_tile_too_large_to_decode_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Its size fits the file's, but OpenSlide would ask for 83 GB at once, and GLib would end the process."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(small_tiff(144_000, 144_000, tiled=True, tile_px=144_000).ljust(130_000, b"\0"))
+    for reader in (None, "openslide", "tiff"):
+        refused(path, "144000 x 144000 px", mpp=0.5, reader=reader)
+
+
+def test_a_large_tile_that_only_openslide_tells_of_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(small_tiff(144_000, 144_000, tiled=True, tile_px=144_000).ljust(130_000, b"\0"))
+    monkeypatch.setattr(tiff_tags, "stated", lambda path: tiff_tags.Stated((), False))
+    refused(path, "144000 x 144000 px", mpp=0.5, reader="openslide")
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_tags_of_tiles_are_read_in_every_kind_of_tiff(tmp_path: Path, byteorder: str, bigtiff: bool) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, byteorder=byteorder, bigtiff=bigtiff) as file:
+        for tile in ((64, 64), (32, 128)):
+            file.write(picture(), tile=tile, photometric="rgb", metadata=None)
+        file.write(picture(), photometric="rgb", metadata=None)
+    assert tiff_tags.stated(path) == tiff_tags.Stated(((64, 64), (128, 32)), False)
+    whole = path.read_bytes()
+    for cut in (whole[:20], whole[:8] + b"\xff" * 8 if bigtiff else whole[:4] + b"\xff" * 12):
+        path.write_bytes(cut)
+        assert tiff_tags.stated(path).is_cut_short
 
 
 @pytest.mark.parametrize("size", [(0, 100), (100, 0)])
@@ -122,7 +153,8 @@ def test_truncated_slides(tmp_path: Path) -> None:
     """Cut anywhere, a file is refused at once or when the lost place is read: never a crash, never invented pixels."""
     path = write_pyramid(tmp_path / "a.ome.tif", picture(), ome=UM, compression="deflate")
     whole = path.read_bytes()
-    for length in range(8, len(whole), len(whole) // 15):
+    read = []
+    for length in [*range(8, len(whole), len(whole) // 15), len(whole) - 1, len(whole)]:
         path.write_bytes(whole[:length])
         try:
             with open_slide(path, mpp=0.5) as slide:
@@ -130,6 +162,19 @@ def test_truncated_slides(tmp_path: Path) -> None:
         except InputError:
             continue
         np.testing.assert_array_equal(got, picture())
+        read.append(length)
+    # one byte less costs the coarsest level its last tile, and the finest nothing
+    assert {len(whole) - 1, len(whole)} <= set(read) and min(read) > 1000
+
+
+def test_a_file_cut_before_its_pages_is_told_to_be_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As slides of scanners are: what describes the pictures is written last."""
+    path = write_pyramid(tmp_path / "a.svs", picture(), compression="deflate")
+    head = bytearray(path.read_bytes()[:2000])
+    head[4:8] = struct.pack("<I", 1_000_000)
+    path.write_bytes(head)
+    text = refused(path, "the file is cut short", mpp=0.5)
+    assert "copy the file again" in text and "RGB" not in text and not caplog.records
 
 
 def damage(path: Path, tile: int, *, level: int = 0) -> None:

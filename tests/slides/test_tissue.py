@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from slides_making import data_folder
 
 from geryon.errors import InputError
-from geryon.slides import tissue
+from geryon.slides import masks, tissue
 from geryon.slides.array import read_picture, read_values, slide_of_image
 from geryon.space.boxes import Box
 
@@ -121,11 +124,51 @@ def test_a_mask_of_any_scale(tmp_path: Path, top: int, scale: int) -> None:
     assert not got.touches(Box(slide.frame, 480, 0, 1600, 800)) and not got.touches(Box(slide.frame, 0, 480, 1600, 800))
 
 
+@pytest.mark.parametrize("shape", [(640, 960), (641, 957), (100, 150), (37, 55)])
+@pytest.mark.parametrize("cells", [(40, 60), (13, 21), (1, 1)])
+def test_a_mask_is_reduced_to_the_cells_that_its_pixels_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], cells: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(masks, "BLOCK_PX", 64)
+    values = (np.random.default_rng(0).random(shape) > 0.999).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "m.png"), values)
+    tifffile.imwrite(tmp_path / "m.tif", values.astype(np.uint16), tile=(48, 32), photometric="minisblack")
+    want = np.zeros(cells, bool)
+    for y, x in np.argwhere(values):
+        rows = slice(y * cells[0] // shape[0], -(-(y + 1) * cells[0] // shape[0]))
+        want[rows, x * cells[1] // shape[1] : -(-(x + 1) * cells[1] // shape[1])] = True
+    for name in ("m.png", "m.tif"):
+        with masks.open_mask(tmp_path / name) as drawn:
+            np.testing.assert_array_equal(masks.reduced(drawn, cells), want)
+
+
+def test_a_mask_of_more_than_a_gigapixel_takes_bounded_memory(tmp_path: Path) -> None:
+    """More than OpenCV takes at all: read block by block. Tiles that are left out are not drawn."""
+    side = 33_024
+    tile = zlib.compress(np.full((512, 512), 255, np.uint8).tobytes())
+    across = -(-side // 512)
+    tiles = (tile if n == across + 1 else b"" for n in range(across**2))
+    tifffile.imwrite(
+        tmp_path / "m.tif", tiles, shape=(side, side), dtype=np.uint8, tile=(512, 512), compression="zlib",
+        photometric="minisblack", bigtiff=True,
+    )  # fmt: skip
+    slide = slide_of_image(np.full((1000, 1000, 3), 240, np.uint8), mpp=0.5)
+    tracemalloc.start()
+    got = tissue.read_mask(tmp_path / "m.tif", slide)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000_000
+    rows, columns = np.nonzero(got.mask)
+    ends = np.array([512, 1024]) / side * got.mask.shape[0]
+    assert rows.min() == columns.min() == int(ends[0]) and rows.max() == columns.max() == int(np.ceil(ends[1])) - 1
+
+
 def test_masks_that_can_not_be_used(tmp_path: Path) -> None:
     slide = slide_of_image(np.full((800, 1600, 3), 240, np.uint8), mpp=0.5)
     for values, words in (
         (np.zeros((100, 190), np.uint8), "not of one shape"),
         (np.arange(5000, dtype=np.uint8).reshape(50, 100), "0 and 1"),
+        (np.repeat(np.array([[0, 1, 255, 1]], np.uint8), 2, axis=0), "holds 1 and 255"),
     ):
         cv2.imwrite(str(tmp_path / "m.png"), values)
         with pytest.raises(InputError, match=words):

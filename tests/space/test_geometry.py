@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geryon.space.boxes import Box, Frame
-from geryon.space.holding import held
+from geryon.space.holding import held, holders, polygons, sharers
 from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.windows import Tiling
 from geryon.tasks import decoding
@@ -102,6 +102,25 @@ def test_a_gland_holds_what_lies_in_it_but_nothing_larger_than_itself() -> None:
     for found, kept in ((small, 1), (outside, 0), (around, 0)):
         assert len(held(of_labels(found), gland)) == kept
     assert len(held(of_labels(small), of_labels(np.zeros_like(labels)))) == 0
+
+
+def test_a_gland_holds_by_share_of_area_and_the_largest_share_counts() -> None:
+    labels = np.zeros((200, 300), np.int32)
+    labels[40:100, 40:100], labels[40:100, 100:160] = 1, 2
+    glands = of_labels(labels)
+    tree = shapely.STRtree(polygons(glands.outlines))
+    for columns, holder in (((50, 70), 0), ((85, 110), 0), ((90, 115), 1), ((25, 56), 0), ((24, 55), -1)):
+        lumen = np.zeros_like(labels)
+        lumen[50:70, columns[0] : columns[1]] = 1
+        assert sharers(of_labels(lumen).outlines, tree).tolist() == [holder], columns
+    # a crescent about the gland's end, its centroid in the gland and nothing of itself
+    crescent = np.zeros_like(labels)
+    crescent[30:110, 20:115], crescent[38:102, 30:115] = 1, 0
+    crescent[38:102, :30] = 0
+    crescent[30:38, 20:115] = crescent[102:110, 20:115] = crescent[30:110, 20:30] = 1
+    found = of_labels(crescent)
+    assert labels[tuple(found.xy[0, ::-1].astype(int))] == 1 and len(held(found, glands)) == 0
+    assert holders(found.xy, found.area, tree).tolist() == [0]
 
 
 def of_labels(labels: np.ndarray) -> Objects:

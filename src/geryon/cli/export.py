@@ -16,15 +16,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("folder", type=Path, help="one slide's results: OUT/<slide>")
     parser.add_argument("--to", required=True, metavar="FORMAT", help="|".join(names(EXPORTERS, "geryon.exporters")))
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="file or folder to write; without it, beside the results"
+    parser.add_argument(  # as text: a path forgets that it ended in a separator
+        "--out",
+        metavar="FILE",
+        help="file to write, or a folder where it ends in / or in no ending of the format; else beside the results",
     )
     add_tasks(parser)
-    parser.add_argument("--gzip", action="store_true", help="compress (QuPath opens .geojson.gz as it is)")
+    parser.add_argument(
+        "--gzip", action="store_true", help="compress and add .gz to the name (QuPath opens .geojson.gz)"
+    )
     parser.add_argument(
         "--canvas",
         action="store_true",
-        help="coordinates in the file's whole canvas, not in the part that QuPath shows (MRXS, SCN)",
+        help="pixels and µm in the file's whole canvas, not in the part that QuPath shows (MRXS, SCN)",
     )
 
 

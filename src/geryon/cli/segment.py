@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tasks(parser)
     parser.add_argument("--mpp", type=float, help="µm per pixel of the slides, where the file is silent or wrong")
-    parser.add_argument("--mask", type=Path, help="your own tissue mask, 0/1 or 0/255, any scale")
+    parser.add_argument("--mask", type=Path, help="your own tissue mask, 0/1 or 0/255, any scale (TIFF or PNG)")
     parser.add_argument(
         "--tissue-mask",
         choices=("auto", "on", "off"),

@@ -16,7 +16,7 @@ from geryon.space.boxes import Frame
 from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.seams import link, whole_regions
 from geryon.store.tables import hilbert
-from geryon.tasks import regions
+from geryon.tasks import decoding, regions
 from geryon.tasks.task import Task
 
 LATTICE_PX = 0.25
@@ -96,11 +96,15 @@ def raster(plan: Plan, task: Task, found: Found) -> np.ndarray:
 
 
 def at_level0(objects: Objects, level0: Frame) -> Objects:
-    """The same in level0 pixels, on the lattice, inside the slide."""
+    """The same in level0 pixels, on the lattice, inside the slide; areas are those of the outlines that are left.
+
+    Points on the lattice make each term of an area exact, so it is the same in whatever order they are added.
+    """
     moved = objects.to(level0, grid=LATTICE_PX)
     np.clip(moved.outlines.points, 0.0, [level0.width, level0.height], out=moved.outlines.points)
     # The small step past a half keeps exact halves, which are common, on one side.
-    return replace(moved, xy=np.floor(moved.xy * CENTROIDS_A_PX + 0.5 + 1e-6) / CENTROIDS_A_PX)
+    xy = np.floor(moved.xy * CENTROIDS_A_PX + 0.5 + 1e-6) / CENTROIDS_A_PX
+    return replace(moved, xy=xy, area=decoding.areas(moved.outlines))
 
 
 def by_place(xy_level0: np.ndarray, level0: Frame) -> np.ndarray:

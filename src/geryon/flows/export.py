@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,11 +27,14 @@ def export(
 ) -> list[Path]:
     """Write the objects of a whole run in the format `to`; return the files made.
 
-    They lie beside the results as <slide>.<suffix>, or at `out` (a file, or a folder that is there).
+    They lie beside the results as <slide>.<suffix>, or at `out`: a file where its name has an ending of the format,
+    else a folder, there or new. What is compressed ends in ".gz", and a name that does is compressed.
     """
     record, exporter = read_run(Path(result_folder)), get_exporter(to)
-    settings = ExportSettings(tasks=_asked(record, tasks), gzip=gzip, canvas=canvas, tell=tell)
-    places = _places(record, exporter, settings, Path(out) if out is not None else None)
+    file = _file_named(out, exporter, gzip=gzip)
+    is_packed = gzip or (file is not None and file.suffix.lower() == ".gz")
+    settings = ExportSettings(tasks=_asked(record, tasks), gzip=is_packed, canvas=canvas, tell=tell)
+    places = _places(record, exporter, settings, file, Path(out) if out is not None else record.folder)
     total = 0
     for name in settings.tasks:  # all can be read: told before anything is written
         with open_objects(record, name) as file:
@@ -56,17 +60,27 @@ def _asked(record: RunRecord, tasks: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _places(
-    record: RunRecord, exporter: Exporter, settings: ExportSettings, out: Path | None
+    record: RunRecord, exporter: Exporter, settings: ExportSettings, file: Path | None, folder: Path | None
 ) -> dict[Path, tuple[str, ...]]:
-    """Each file with the tasks that go into it."""
-    suffix = exporter.suffix + (".gz" if settings.gzip else "")
-    folder, stem = record.folder, record.slide
+    """Each file with the tasks that go into it: those of the name `file`, or <slide>.<suffix> in `folder`."""
+    if file is not None:
+        suffix = next(ending for ending in exporter.endings if file.name.lower().endswith(ending))
+        folder, stem, suffix = file.parent, file.name[: -len(suffix)], file.name[-len(suffix) :]
+        if exporter.one_file or len(settings.tasks) == 1:
+            return {folder / f"{stem}{suffix}": settings.tasks}
+    else:
+        stem, suffix = record.slide, exporter.suffix + (".gz" if settings.gzip else "")
     assert folder is not None
-    if out is not None and not out.is_dir():
-        whole = suffix if out.name.endswith(suffix) else out.suffix
-        folder, stem, suffix = out.parent, out.name.removesuffix(whole), whole
-    elif out is not None:
-        folder = out
-    if exporter.one_file or (out is not None and not out.is_dir() and len(settings.tasks) == 1):
+    if exporter.one_file:
         return {folder / f"{stem}{suffix}": settings.tasks}
     return {folder / f"{stem}.{name}{suffix}": (name,) for name in settings.tasks}
+
+
+def _file_named(out: str | Path | None, exporter: Exporter, *, gzip: bool) -> Path | None:
+    """The file that `out` names, ".gz" added where it holds gzip; None where it names a folder."""
+    if out is None or str(out).endswith(("/", os.sep)) or Path(out).is_dir():
+        return None
+    path = Path(out)
+    if not path.name.lower().endswith(exporter.endings):
+        return None
+    return path.with_name(f"{path.name}.gz") if gzip and path.suffix.lower() != ".gz" else path

@@ -28,7 +28,7 @@ from geryon.slides.quality import quality
 from geryon.slides.reader import Slide
 from geryon.slides.tissue import LowPower, TissueMask
 from geryon.space.boxes import Frame
-from geryon.space.holding import holders, polygons
+from geryon.space.holding import holders, polygons, sharers
 from geryon.space.objects import Objects
 from geryon.store.parts import Parts
 from geryon.store.rasters import class_raster, write_class_raster, write_quality
@@ -168,7 +168,7 @@ def _write_objects(
     dropped: Counter[str] = Counter()
     with TableWriter(path, schema) as writer:
         for objects in SEAMS[task.seam](work.plan, task, found, level0, dropped):
-            holder = _held_by(objects, of_holder)
+            holder = _held_by(objects, of_holder, by_area=task.only_within)
             if task.only_within and of_holder is not None:
                 dropped[f"outside of {task.within}"] += int((holder == 0).sum())
                 objects, holder = objects.take(holder > 0), holder[holder > 0]
@@ -198,11 +198,11 @@ def _write_objects(
     return f"objects/{task.name}.parquet", _done(task, frame, objects=n, counts=by_class, dropped=dropped)
 
 
-def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | None) -> np.ndarray:
+def _held_by(objects: Objects, of_holder: tuple[shapely.STRtree, np.ndarray] | None, *, by_area: bool) -> np.ndarray:
     tree, ids = of_holder or (None, ())
     if tree is None or len(ids) == 0:
         return np.zeros(len(objects), np.uint64)
-    index = holders(objects.xy, objects.area, tree)
+    index = sharers(objects.outlines, tree) if by_area else holders(objects.xy, objects.area, tree)
     return np.where(index >= 0, ids[index], np.uint64(0))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from geryon import events
+from geryon.atomic import remove, whole_file
 from geryon.errors import GeryonError, MachineError, SomeFailedError, UsageError, from_os_error
-from geryon.store.atomic import remove, whole_file
 
 Result = TypeVar("Result")
 TABLE = "failures.csv"

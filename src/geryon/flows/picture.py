@@ -9,6 +9,7 @@ import numpy as np
 
 from geryon.atomic import whole_file
 from geryon.slides.reader import Slide
+from geryon.space import units
 from geryon.space.boxes import Box
 from geryon.store.run import RunRecord
 from geryon.store.tables import read_objects
@@ -32,7 +33,7 @@ def _draw(image: np.ndarray, record: RunRecord, name: str, box: Box, mpp: float)
     table = read_objects(record.folder, name, box=(box.xmin, box.ymin, box.xmax, box.ymax), columns=columns)
     outlines = outlines_from_wkb(table["geometry"])
     names = table["class"].to_pylist() if task.classes else [""] * len(table)
-    scale = np.array([record.mpp[0], record.mpp[1]]) / mpp * (1 << _SUBPIXEL_BITS)
+    scale = np.array([units.px(own, mpp) for own in record.mpp]) * (1 << _SUBPIXEL_BITS)
     origin = np.array([box.xmin, box.ymin])
     thick = 1 if task.kind == "bounded" else 2
     for i, class_name in enumerate(names):

@@ -27,11 +27,16 @@ from geryon.nets.mosaic import Mosaic
 from geryon.runtime.stream import Lanes, stream
 from geryon.slides.formats import stem as name_of
 from geryon.slides.reader import Slide, open_slide
+from geryon.slides.salvage import Salvaged, salvaged
 from geryon.slides.tissue import low_power, tissue_mask, window_mask
+from geryon.space import units
 from geryon.space.boxes import Box
+from geryon.space.windows import Window
 from geryon.store.parts import Parts
 from geryon.store.run import RunRecord, is_whole, read_run, withdraw_run
 
+UNREADABLE_PX = 128
+"""Side of the blocks in which a damaged window is read: what scanners write as one tile, at half a micrometre."""
 Maps = dict[str, np.ndarray]
 """{"task/map": uint8 [y, x, channel]} of one window."""
 
@@ -128,14 +133,17 @@ def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: even
     tell(events.Started(stage="segment", total=len(plan.kept), unit="windows", done=len(plan.kept) - len(windows)))
 
     def read(cell: Cell) -> tuple[np.ndarray | None, Box]:
-        outer = plan.window(cell).outer
-        try:
-            return read_window(slide, outer), outer
-        except InputError as error:
-            # One bad place costs its window; that it was left out is kept, told and counted.
-            parts.keep(unreadable_name(cell), {"window": np.array(cell)})
-            tell(events.Warned(text=f"left out: {error}"))
-            return None, outer
+        window = plan.window(cell)
+        seen = read_window(slide, window.outer)
+        if seen.fault is None:
+            return seen.image, window.outer
+        # A bad place costs itself, and a window only where nothing of its core is left; kept, told and counted.
+        lost = seen.unreadable[window.core_in_outer]
+        is_left_out = bool(lost.all())
+        name = unreadable_name(cell) if is_left_out else f"in-part-{unreadable_name(cell)}"
+        parts.keep(name, {"window": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))})
+        tell(events.Warned(text=_lost(seen, lost, window)))
+        return None if is_left_out else seen.image, window.outer
 
     def predict(batch: Sequence[tuple[np.ndarray | None, Box]]) -> Sequence[Maps | None]:
         whole = [(image, outer) for image, outer in batch if image is not None]
@@ -154,7 +162,7 @@ def _refuse_unreadable(slide: Slide, plan: Plan, parts: Parts) -> None:
     """A slide of which no window could be read is no slide without objects."""
     lost = [name for name in map(unreadable_name, plan.kept) if parts.has(name)]
     if lost and len(lost) == len(plan.kept):
-        for name in lost:
+        for name in [*lost, *map(part_name, plan.cells)]:
             parts.drop(name)
         raise InputError(
             what=f"none of its {len(lost)} windows could be read",
@@ -203,14 +211,27 @@ def decode(net: Model, plan: Plan, mosaic: Mosaic, cell: Cell) -> dict[str, Any]
     return {t.name: t.decode(mosaic.region(t, windows[t.name]), windows[t.name], t) for t in net.tasks}
 
 
-def read_window(slide: Slide, outer: Box) -> np.ndarray:
-    """The image of a window (uint8 [y, x, 3]); outside the slide it is mirrored at the slide's border."""
+def read_window(slide: Slide, outer: Box) -> Salvaged:
+    """A window as far as it can be read, white elsewhere; outside the slide it is mirrored at the slide's border."""
     frame = outer.frame
     right, bottom = int(np.ceil(frame.width - 1e-6)), int(np.ceil(frame.height - 1e-6))
     x0, y0, x1, y1 = (round(edge) for edge in (outer.xmin, outer.ymin, outer.xmax, outer.ymax))
     inside = Box(frame, max(0, x0), max(0, y0), min(right, x1), min(bottom, y1))
-    image = slide.read(inside, frame.mpp_x)
-    return mirrored(image, (max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)))
+    seen = salvaged(slide, inside, UNREADABLE_PX)
+    past = max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)
+    image = mirrored(seen.image, past)
+    if seen.fault is None:
+        return Salvaged(image, np.zeros(image.shape[:2], bool), None)
+    return Salvaged(image, mirrored(seen.unreadable[..., None], past)[..., 0], seen.fault)
+
+
+def _lost(seen: Salvaged, lost: np.ndarray, window: Window) -> str:
+    if lost.all():
+        return f"left out: {seen.fault}"
+    if not lost.any():
+        return f"a window's halo can't be read in part, and counts as empty glass there: {seen.fault}"
+    lost_mm2 = np.count_nonzero(lost) * units.um(1.0, window.frame.mpp_x) ** 2 / 1e6
+    return f"{lost_mm2:.4f} mm² of a window ({lost.mean():.0%}) can't be read and count as empty glass: {seen.fault}"
 
 
 def _told(

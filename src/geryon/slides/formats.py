@@ -16,6 +16,8 @@ PNG, JPEG, SQLITE, CZI = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"SQLite format 
 
 MAX_PX_A_BYTE = 200_000
 """The table of tiles alone takes 8 bytes for a tile of at most about 1024²: a TIFF that claims more is damaged."""
+MAX_SEGMENT_PX = 1 << 28
+"""A tile or strip is decoded whole: one larger than this can't be read in bounded memory."""
 
 
 def candidates(path: Path, *, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -49,6 +51,13 @@ def check_tiff_claim(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PX_A_BYTE * size:
         what = f"claims {width} x {height} px in {size} bytes: damaged or not a slide"
         raise InputError(what=what, where=str(path), mend="copy the file again")
+
+
+def check_segment(path: Path, width: int, height: int) -> None:
+    """InputError for a tile or strip too large to decode; libraries allocate it whole, and may end the process."""
+    if width * height > MAX_SEGMENT_PX:
+        mend = "write it as a tiled pyramid (vips tiffsave IN OUT --tile --pyramid --bigtiff)"
+        raise InputError(what=f"one tile or strip holds {width} x {height} px", where=str(path), mend=mend)
 
 
 def is_tiff(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from geryon.space import units
 from geryon.space.arrays import Image, Mask
 
 PEN_WIDTH_UM = 120.0
@@ -33,10 +34,10 @@ def pen_of(density: np.ndarray, mpp: float) -> Mask:
     red_ink = (red < 0.15 * green) & (blue > 0.8 * green) & (green > 0.4)
     black_ink = (density.min(axis=2) > 0.7) & (strong - density.min(axis=2) < 0.3 * strong)
     seed = blue_ink | green_ink | red_ink | black_ink
-    seed = _opened(seed, PEN_WIDTH_UM / mpp)
+    seed = _opened(seed, units.px(PEN_WIDTH_UM, mpp))
     if not seed.any():
         return seed
-    return _dilated(seed, FRINGE_UM / mpp)
+    return _dilated(seed, units.px(FRINGE_UM, mpp))
 
 
 def _opened(mask: Mask, width_px: float) -> Mask:

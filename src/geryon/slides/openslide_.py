@@ -9,7 +9,7 @@ import numpy as np
 import openslide
 
 from geryon.errors import InputError
-from geryon.slides import formats
+from geryon.slides import formats, tiff_tags
 from geryon.slides.reader import Level, levels_of
 from geryon.slides.resolution import of_description
 from geryon.space.arrays import Image
@@ -25,14 +25,16 @@ class OpenSlideReader:
 
     def __init__(self, path: Path) -> None:
         self._path, self._closed = path, False
+        if formats.is_tiff(path):
+            for width, height in tiff_tags.stated(path).tiles:
+                formats.check_segment(path, width, height)
         self._slide = _open(path)
         self._lock = threading.Lock()
         facts = self._slide.properties
         self._refuse_plain_tiff_with_ome(facts.get("tiff.ImageDescription", ""))
         self.origin_level0 = int(facts.get("openslide.bounds-x", 0)), int(facts.get("openslide.bounds-y", 0))
         self.levels = _levels(self._slide)
-        if formats.is_tiff(path):
-            formats.check_tiff_claim(path, self.levels[0].width, self.levels[0].height)
+        self._refuse_what_is_too_large()
         self.objective = _number(facts.get("openslide.objective-power"))
         self.mpp = self._scanner_mpp()
         self._downsamples = self._slide.level_downsamples
@@ -41,6 +43,22 @@ class OpenSlideReader:
         if self._slide.properties.get("openslide.vendor") == "generic-tiff" and "<OME" in description:
             self.close()  # OpenSlide sees neither its µm per pixel nor the levels in SubIFDs
             raise InputError(what="an OME-TIFF, which the tiff reader reads better", where=str(self._path))
+
+    def _refuse_what_is_too_large(self) -> None:
+        """OpenSlide takes the memory for a tile whole, and GLib ends the process when there is not enough."""
+        facts = self._slide.properties
+        sides = [
+            [_number(facts.get(f"openslide.level[{i}].tile-{n}")) or 0.0 for n in ("width", "height")]
+            for i in range(self._slide.level_count)
+        ]
+        try:
+            if formats.is_tiff(self._path):
+                formats.check_tiff_claim(self._path, self.levels[0].width, self.levels[0].height)
+            for width, height in sides:
+                formats.check_segment(self._path, round(width), round(height))
+        except InputError:
+            self.close()
+            raise
 
     def _scanner_mpp(self) -> tuple[float, float] | None:
         facts = self._slide.properties

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import numpy as np
 import tifffile
 
 from geryon.errors import InputError
-from geryon.slides import formats
+from geryon.slides import formats, tiff_tags
 from geryon.slides.reader import levels_of
 from geryon.slides.resolution import of_description
 from geryon.space.arrays import Image
@@ -23,8 +26,6 @@ FAULTS = (
     OverflowError, ZeroDivisionError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What tifffile and its codecs raise on a damaged file."""
-MAX_SEGMENT_PX = 1 << 28
-"""A tile or strip is decoded whole: one larger than this can't be read in bounded memory."""
 KEEP_BYTES = 64 << 20
 """Decoded tiles kept for the next window beside this one."""
 
@@ -54,17 +55,20 @@ class _Kept:
 
 
 class TiffReader:
-    """A TIFF open in tifffile; tiles are decoded one by one."""
+    """A TIFF open in tifffile; tiles are decoded one by one. Those left out of the file are `left_out`, or white."""
 
     thread_safe = True
     origin_level0 = (0, 0)
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, left_out: int | None = None) -> None:
         self._path = path
-        self._file = _open(path)
+        self._left_out = left_out
         self._kept = _Kept()
+        with _quiet():
+            self._file = _open(path)
         try:
-            self._pages = self._choose()
+            with _quiet():
+                self._pages = self._choose()
         except FAULTS as error:
             self.close()
             raise InputError(what=f"damaged TIFF: {error}", where=str(path), mend="copy the file again") from error
@@ -77,6 +81,9 @@ class TiffReader:
     def _choose(self) -> list[list[Any]]:
         """The pages of each level, finest first: one, or one a colour."""
         fit = [s for s in self._file.series if _is_picture(s)]
+        if not fit and tiff_tags.stated(self._path).is_cut_short:
+            what = "the file is cut short: what it says of its pictures lies beyond its end"
+            raise InputError(what=what, where=str(self._path), mend="copy the file again")
         if not fit:
             raise InputError(what=_why_no_picture(self._file), where=str(self._path), mend="save it as 8-bit RGB")
         largest = max(fit, key=lambda s: s.keyframe.imagewidth * s.keyframe.imagelength)
@@ -95,16 +102,17 @@ class TiffReader:
         if len(page.dataoffsets) < across * down * planes:
             what = f"claims {claim} but lists {len(page.dataoffsets)} of {across * down * planes} tiles: damaged"
             raise InputError(what=what, where=str(self._path), mend="copy the file again")
-        width, height = _segment_size(frame)
-        if width * height > MAX_SEGMENT_PX:
-            mend = "write it as a tiled pyramid (vips tiffsave IN OUT --tile --pyramid --bigtiff)"
-            raise InputError(what=f"one strip holds {width} x {height} px", where=str(self._path), mend=mend)
+        formats.check_segment(self._path, *_segment_size(frame))
 
     def _scanner(self) -> tuple[tuple[float, float] | None, float | None]:
         text = self._file.ome_metadata or getattr(self._file.pages.first, "description", "") or ""
         return of_description(text)
 
     def read(self, level: int, box: tuple[int, int, int, int]) -> Image:
+        return _to_rgb(self.values(level, box))
+
+    def values(self, level: int, box: tuple[int, int, int, int]) -> np.ndarray:
+        """The stored values of the box, uint8 or uint16 [y, x, channel], 0 for black."""
         x0, y0, x1, y1 = box
         pages = self._pages[level]
         frame = pages[0].keyframe
@@ -115,7 +123,7 @@ class TiffReader:
             for plane in range(planes):
                 each = slice(i * planes + plane, i * planes + plane + 1) if len(pages) * planes > 1 else slice(None)
                 self._paste(out[..., each], level, i, plane, box)
-        return _to_rgb(out, frame)
+        return np.iinfo(out.dtype).max - out if frame.photometric == 0 else out
 
     def _paste(self, out: np.ndarray, level: int, page: int, plane: int, box: tuple[int, int, int, int]) -> None:
         x0, y0, x1, y1 = box
@@ -146,7 +154,8 @@ class TiffReader:
         offset, nbytes = page.dataoffsets[index], page.databytecounts[index]
         if not nbytes:  # a tile that was left out is glass
             samples = 1 if frame.planarconfig == 2 else frame.samplesperpixel
-            return np.full((height, width, samples), np.iinfo(frame.dtype).max, frame.dtype)
+            fill = np.iinfo(frame.dtype).max if self._left_out is None else self._left_out
+            return np.full((height, width, samples), fill, frame.dtype)
         handle = self._file.filehandle
         with handle.lock:
             handle.seek(offset)
@@ -173,6 +182,21 @@ class TiffReader:
 def open_reader(path: Path) -> TiffReader:
     """The reader of a TIFF that holds an RGB or grey picture; InputError for any other."""
     return TiffReader(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that tifffile logs of faults which we tell as errors."""
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    log = logging.getLogger("tifffile")
+    log.addFilter(nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(nothing)
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -218,11 +242,9 @@ def _grid(frame: Any) -> tuple[int, int]:
     return -(-frame.imagewidth // width), -(-frame.imagelength // height)
 
 
-def _to_rgb(pixels: np.ndarray, frame: Any) -> Image:
+def _to_rgb(pixels: np.ndarray) -> Image:
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    if frame.photometric == 0:
-        pixels = 255 - pixels
     if pixels.shape[2] == 4:
         seen = pixels[..., 3:].astype(np.float32) / 255
         pixels = np.rint(pixels[..., :3] * seen + 255 * (1 - seen)).astype(np.uint8)

@@ -28,6 +28,12 @@ class Window:
         """x, y of the core's corner inside an array that covers the outer box."""
         return round(self.core.xmin - self.outer.xmin), round(self.core.ymin - self.outer.ymin)
 
+    @property
+    def core_in_outer(self) -> tuple[slice, slice]:
+        """Rows and columns of the core inside an array that covers the outer box."""
+        (x, y), (rows, columns) = self.offset, self.core.shape
+        return slice(y, y + rows), slice(x, x + columns)
+
     def at(self, frame: Frame) -> Window:
         """The same place in a frame whose pixels are a whole number of times larger or smaller."""
         return Window(_whole(self.core.to(frame)), _whole(self.outer.to(frame)))

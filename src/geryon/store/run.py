@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from geryon.atomic import remove, whole_file
 from geryon.errors import InputError
 from geryon.space.boxes import Frame
-from geryon.store.atomic import remove, whole_file
 
 NAME = "run.json"
 SCHEMA = 1

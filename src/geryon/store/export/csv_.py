@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from geryon.store.atomic import whole_file
+from geryon.atomic import whole_file
 from geryon.store.export.exporter import Exporter, ExportSettings, batches, shift_level0
 from geryon.store.run import RunRecord
 from geryon.store.tables import open_objects
@@ -20,7 +20,7 @@ _LEFT_OUT = ("bbox", "geometry")
 
 
 def write(record: RunRecord, path: Path, settings: ExportSettings) -> None:
-    """Write the one asked task: id, centroid (level0, µm), class, score and probabilities 0..1, measures."""
+    """Write the one asked task: id, centroid (level0, µm), class, score, probabilities 0..1, measures."""
     (task,) = settings.tasks
     with open_objects(record, task) as file:
         schema = pa.schema([f for f in file.schema_arrow.remove_metadata() if f.name not in _LEFT_OUT])
@@ -40,11 +40,12 @@ def write(record: RunRecord, path: Path, settings: ExportSettings) -> None:
 
 def _rows(table: pa.Table, record: RunRecord, settings: ExportSettings) -> pa.Table:
     shift_x, shift_y = shift_level0(record, settings)
-    x, y = table["x"].cast(pa.float64()), table["y"].cast(pa.float64())
+    x = pc.add(table["x"].cast(pa.float64()), float(shift_x))  # µm count from the same corner as pixels
+    y = pc.add(table["y"].cast(pa.float64()), float(shift_y))
     columns: dict[str, Any] = {
         "id": table["id"],
-        "x_level0": pc.round(pc.add(x, float(shift_x)), 3),
-        "y_level0": pc.round(pc.add(y, float(shift_y)), 3),
+        "x_level0": pc.round(x, 3),
+        "y_level0": pc.round(y, 3),
         "x_um": pc.round(pc.multiply(x, record.mpp[0]), 3),
         "y_um": pc.round(pc.multiply(y, record.mpp[1]), 3),
     }
@@ -60,4 +61,4 @@ def _rows(table: pa.Table, record: RunRecord, settings: ExportSettings) -> pa.Ta
     return pa.table(columns)
 
 
-EXPORTER = Exporter(suffix=".csv", one_file=False, write=write)
+EXPORTER = Exporter(suffix=".csv", one_file=False, write=write, also_named=(".txt",))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from geryon import events, plugins
 from geryon.store.export import EXPORTERS
-from geryon.store.run import RunRecord
+from geryon.store.run import RunRecord, TaskDone
 from geryon.store.tables import open_objects
 
 BATCH = 2_000
@@ -26,9 +26,16 @@ class ExportSettings:
     gzip: bool = False
     canvas: bool = False
     """Count from the origin of the file's whole canvas, not of the part that QuPath and we show (MRXS, SCN)."""
-    object_types: dict[str, str] = field(default_factory=lambda: {"bounded": "detection", "unbounded": "annotation"})
-    """QuPath's object type for each kind of task: it holds millions of detections, but not of annotations."""
+    object_types: dict[str, str] = field(
+        default_factory=lambda: {"bounded": "detection", "unbounded": "annotation", "within": "detection"}
+    )
+    """QuPath's object type for each kind of task, and for one whose objects lie within those of another: it holds
+    millions of detections, but not of annotations."""
     tell: events.Tell = events.nobody
+
+    def object_type(self, task: TaskDone) -> str:
+        """QuPath's object type for the objects of a task."""
+        return self.object_types.get("within" if task.within else task.kind, "annotation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,13 @@ class Exporter:
     one_file: bool
     """True where all tasks go into one file, False for one file a task."""
     write: Callable[[RunRecord, Path, ExportSettings], None]
+    also_named: tuple[str, ...] = ()
+    """Other endings that the name of such a file may have."""
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """All that a file's name may end in, each with and without ".gz"; any other name is that of a folder."""
+        return tuple(e + gz for e in (self.suffix, *self.also_named) for gz in (".gz", ""))
 
 
 def get_exporter(name: str) -> Exporter:

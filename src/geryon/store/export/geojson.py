@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from geryon.atomic import whole_file
 from geryon.space.objects import Outlines
-from geryon.store.atomic import whole_file
 from geryon.store.export.exporter import Exporter, ExportSettings, batches, shift_level0
 from geryon.store.run import RunRecord, TaskDone
 from geryon.store.wkb import outlines_from_wkb
@@ -46,7 +46,7 @@ def _write_features(binary: BinaryIO | gzip.GzipFile, record: RunRecord, setting
     text.write('{"type": "FeatureCollection", "features": [')
     comma = "\n"
     for name in settings.tasks:
-        kind = settings.object_types.get(record.tasks[name].kind, "annotation")
+        kind = settings.object_type(record.tasks[name])
         for table in batches(record, name, tell=settings.tell):
             for feature in _features(table, record, name, kind, shift):
                 text.write(comma + json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
@@ -127,4 +127,4 @@ def _rounded(column: pa.ChunkedArray, factor: float, digits: int) -> list[float 
     ]
 
 
-EXPORTER = Exporter(suffix=".geojson", one_file=True, write=write)
+EXPORTER = Exporter(suffix=".geojson", one_file=True, write=write, also_named=(".json",))
