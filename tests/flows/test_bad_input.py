@@ -89,6 +89,7 @@ def test_a_bad_tile_near_a_corner_costs_only_itself(tmp_path: Path) -> None:
     assert contents(tmp_path / "a").keys() == contents(whole).keys()
     # four windows look at it: one in its core, three in their halo
     assert len(warned) == 4 and sum("halo" in text for text in warned) == 3
+    assert any("places in 4 windows" in text for text in record.warnings), "run.json counts them too"
     assert sum("0.0041 mm² of a window (25%)" in text and "damaged" in text for text in warned) == 1
     white = {corner: int((image == 255).all(axis=2).sum()) for corner, image in seen.items()}
     assert white[-32, -32] == 128 * 128 and white[224, 224] == 32 * 32

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from geryon.errors import InputError
-
 EPILOG = """\
 example:
   geryon import-weights cerberus weights.tar --out cerberus.safetensors
@@ -29,16 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Import, check and save."""
     from geryon.nets.foreign import import_weights
 
-    try:
-        document = import_weights(args.kind, args.checkpoint, args.out)
-    except InputError as error:
-        raise _without_advice(error) from None
+    document = import_weights(args.kind, args.checkpoint, args.out)
     tasks = ", ".join(t.name for t in document.task_values())
     args.say(f"{args.out}: {document.name}, tasks {tasks}; terms: {', '.join(s.licence for s in document.sources)}")
     return 0
-
-
-def _without_advice(error: InputError) -> InputError:
-    """PyTorch's message says how to run the code that a file may hold: nobody is to be told so here."""
-    what = error.what.partition(":")[0] if "weights_only" in error.what else error.what
-    return InputError(what=what, where=error.where, mend=error.mend)

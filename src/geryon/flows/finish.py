@@ -38,6 +38,8 @@ from geryon.tasks.task import Task
 
 ID_STEP = 1 << 40
 """Ids of one task begin at its number in the model times this: room for 10^12 objects each."""
+IN_PART = "in-part-"
+"""Before the name of a window of which some could be read."""
 PARTS_FORMAT = 2
 """Raised when the content of kept tiles changes its meaning."""
 
@@ -94,8 +96,12 @@ def write_results(work: Work, parts: Parts, look: Look, ending: Ending) -> RunRe
     write_quality(work.folder / "quality.ome.tif", seen.raster, seen.mpp)
     files["quality"] = "quality.ome.tif"
     seconds = {**ending.clock, "write": perf_counter() - began}
-    unreadable = sum(1 for name in parts.names() if name.startswith("unreadable-"))
-    record = replace(_record(work, look, tasks, files, unreadable), quality=dict(seen.shares), seconds=seconds)
+    kept = parts.names()
+    lost = Lost(
+        windows=sum(name.startswith("unreadable-") for name in kept),
+        in_part=sum(name.startswith(IN_PART) for name in kept),
+    )
+    record = replace(_record(work, look, tasks, files, lost), quality=dict(seen.shares), seconds=seconds)
     record = with_extras(work.slide, record, ending.extras, holding(parts, ending.tell))
     record = write_run(work.folder, replace(record, peak_memory_bytes=peak_memory_bytes()))
     parts.finish()
@@ -136,6 +142,14 @@ def _reader(work: Work, parts: Parts) -> Found:
 def part_name(cell: Cell) -> str:
     """The name under which a finished tile is kept."""
     return f"tile-{cell[0]:05d}-{cell[1]:05d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """How many windows could not be read at all, or not in full."""
+
+    windows: int
+    in_part: int
 
 
 def unreadable_name(cell: Cell) -> str:
@@ -224,10 +238,11 @@ def _done(task: Task, frame: Frame, *, objects: int, counts: Mapping[str, int], 
     )
 
 
-def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str, str], unreadable: int) -> RunRecord:
-    slide, net, plan = work.slide, work.net, work.plan
-    windows = {"planned": len(plan.kept) + plan.skipped, "done": len(plan.kept) - unreadable, "no tissue": plan.skipped}
-    left_out = (f"{unreadable} windows could not be read and were left out",) if unreadable else ()
+def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str, str], lost: Lost) -> RunRecord:
+    slide, net, plan, kept = work.slide, work.net, work.plan, len(work.plan.kept)
+    windows = {"planned": kept + plan.skipped, "done": kept - lost.windows, "no tissue": plan.skipped}
+    left_out = [f"{lost.windows} windows could not be read and were left out"] if lost.windows else []
+    left_out += [f"places in {lost.in_part} windows could not be read and count as glass"] if lost.in_part else []
     width, height = slide.size
     return RunRecord(
         version=__version__,
@@ -244,8 +259,8 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
         reader=slide.reader,
         engine=f"{net.engine.name} {net.engine.precision}",
         tissue_mm2=float(look.tissue.area_mm2),
-        windows=windows | ({"unreadable": unreadable} if unreadable else {}),
-        warnings=tuple(slide.warnings) + left_out,
+        windows=windows | ({"unreadable": lost.windows} if lost.windows else {}),
+        warnings=(*slide.warnings, *left_out),
         folder=work.folder,
     )
 

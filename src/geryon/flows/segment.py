@@ -15,7 +15,7 @@ import numpy as np
 from geryon import events
 from geryon.errors import InputError
 from geryon.flows.extras import Extras, complete
-from geryon.flows.finish import Ending, Look, Work, digest, part_name, unreadable_name, write_results
+from geryon.flows.finish import IN_PART, Ending, Look, Work, digest, part_name, unreadable_name, write_results
 from geryon.flows.listed import Listed
 from geryon.flows.many import each
 from geryon.flows.measure import get_measures
@@ -140,7 +140,7 @@ def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: even
         # A bad place costs itself, and a window only where nothing of its core is left; kept, told and counted.
         lost = seen.unreadable[window.core_in_outer]
         is_left_out = bool(lost.all())
-        name = unreadable_name(cell) if is_left_out else f"in-part-{unreadable_name(cell)}"
+        name = unreadable_name(cell) if is_left_out else f"{IN_PART}{unreadable_name(cell)}"
         parts.keep(name, {"window": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))})
         tell(events.Warned(text=_lost(seen, lost, window)))
         return None if is_left_out else seen.image, window.outer

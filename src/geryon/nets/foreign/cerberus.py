@@ -54,7 +54,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, UnicodeDecodeError) as error:
         raise InputError(
-            what=f"is no checkpoint of tensors only: {str(error).splitlines()[0] if str(error) else 'it ends early'}",
+            # What torch says would advise to load code all the same.
+            what=f"is no checkpoint of tensors only ({type(error).__name__})",
             where=str(path),
             mend="fetch the published file again; files that need code to load are refused",
         ) from error
