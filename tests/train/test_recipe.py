@@ -124,6 +124,7 @@ def test_the_licence_decides_about_sources():
         ("steps: 10", "steps: 10, shares: {free: 1}", "train.shares: write each source's share beside its name"),
         ("tasks: [nuclei, tissue]", "tasks: [nuclei, nuclei]", "tasks: nuclei stands twice"),
         ("tasks: [nuclei, tissue]", "tasks: []", "tasks: names no task"),
+        ("name: a", "name: ../a", "name: "),
         ("name: a", "name: a\nname: b", "double key name"),
         ("name: a", "name: [", "is no YAML"),
         ("name: a", "- name", "is no YAML"),

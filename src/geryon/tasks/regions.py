@@ -24,6 +24,8 @@ SURE = 128
 """Of 255: a pixel at least this sure is inside (or rim)."""
 RIM_PX = 2.0
 """Width of the rim in pixels of the task."""
+DEEP_WEIGHT = np.float32(0.3)
+"""Of "no rim" deep in a foreground without instances: touching objects have rims there, but most of it is none."""
 GROW_STEPS = 4
 """Steps over 4-neighbours by which a core takes its rim back."""
 MOST_WORN_PX = LINK_PX - GROW_STEPS
@@ -32,7 +34,7 @@ REACH_PX = LINK_PX + MOST_WORN_PX + 1
 
 
 def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Targets and weights; a foreground without instances says nothing about rims inside it."""
+    """Targets and weights; a foreground without instances says little about rims inside it."""
     objects = labelled.objects
     if objects is None:
         assert labelled.foreground is not None, "a label of regions holds objects or a foreground"
@@ -40,7 +42,7 @@ def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.nda
     weight = targets.known_weight(labelled, objects.shape)
     distance = targets.rim_distance(objects)
     rim = (objects > 0) & (distance <= RIM_PX)
-    rim_weight = weight if labelled.objects is not None else weight * (distance <= RIM_PX)
+    rim_weight = weight if labelled.objects is not None else weight * np.where(distance <= RIM_PX, 1.0, DEEP_WEIGHT)
     out = {
         "inside": ((objects > 0).astype(np.float32)[..., None], weight),
         "rim": (rim.astype(np.float32)[..., None], rim_weight),

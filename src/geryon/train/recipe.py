@@ -10,7 +10,7 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -80,8 +80,8 @@ class Recipe:
 
     __pydantic_config__ = STRICT
 
-    name: str
-    """Of the model."""
+    name: Annotated[str, pydantic.StringConstraints(pattern=r"^\w[\w.-]*$")]
+    """Of the model and its files: letters, digits, dots, hyphens."""
     version: str = "0"
     licence: Literal["open", "research"]
     """open: sources of free use only; research: also such as allow research alone."""
