@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from geryon import atomic
 from geryon.errors import MachineError
 from geryon.events import Warned
-from geryon.store import atomic, parts
+from geryon.store import parts
 from geryon.store.parts import Parts
 
 ARRAY = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -20,6 +20,7 @@ RECORD = RunRecord(
     size_level0=(1000, 500),
     mpp=(0.25, 0.251),
     mpp_source="scanner",
+    question={"slide": "ab" * 32},
     tasks={
         "nuclei": TaskDone(
             kind="bounded",
