@@ -9,7 +9,7 @@ NEXT = """\
 Next:
   look at        {picture}
   in QuPath      geryon export {folder} --to geojson   (then drag the slide and the file into QuPath)
-  in Python      import geryon; geryon.read_objects("{folder}", "nuclei").to_pandas()
+  in Python      import geryon; geryon.read_objects("{folder}", "nuclei")
   your own slide geryon segment your_slide.svs --out results
 """
 
