@@ -15,6 +15,7 @@ TASKS = {
     "nuclei": "geryon.tasks.nuclei:NUCLEI",
     "glands": "geryon.tasks.glands:GLANDS",
     "lumina": "geryon.tasks.lumina:LUMINA",
+    "signet_ring": "geryon.tasks.signet_ring:SIGNET_RING",
     "tissue": "geryon.tasks.tissue:TISSUE",
 }
 """Entry points of the group geryon.tasks add to it."""
@@ -125,6 +126,8 @@ class Task:
     """Name of the task whose objects hold these (nuclei and lumina: glands)."""
     only_within: bool = False
     """Objects that no such object holds are dropped: a hollow outside of glands is no lumen."""
+    boxes: bool = False
+    """Its objects are boxes: what is labelled counts by its bounding box, and what is found is given as one."""
     singular: str = ""
     """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()
@@ -161,6 +164,10 @@ class Labelled:
     """float64 [n, 2]: x, y of object centres, where only those are known."""
     point_classes: tuple[str, ...] = ()
     """One name a point, "" unknown."""
+    boxes: np.ndarray | None = None
+    """float64 [n, 4]: xmin, ymin, xmax, ymax of objects in pixels, where only those are known."""
+    exhaustive: bool = True
+    """False where there may be more objects than the source names: then what it leaves out is unknown, not absent."""
 
 
 def with_classes(task: Task, classes: ClassTree | None) -> Task:
