@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
+from geryon.train import leaks
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
@@ -136,8 +136,11 @@ def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell:
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
     else:
         _pack(path, recipe, tasks, where.data, tell)
-    samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
+    everything = list(load_pack(path))
+    samples = [s for s in everything if not is_held_out(s, recipe.split)]
     check_sources(samples, recipe)
+    for text in leaks.of_fit(recipe.source_values(), recipe.split.held_out, everything, samples):
+        tell(Warned(text=text))
     return samples
 
 
@@ -169,8 +172,7 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
 
 def is_held_out(sample: Sample, split: Split) -> bool:
     """True for samples that the recipe keeps away from training and validation, by group or by name."""
-    kept_away = split.held_out.get(sample.source, ())
-    return any(fnmatchcase(sample.group, each) or fnmatchcase(sample.name, each) for each in kept_away)
+    return leaks.is_away(sample, split.held_out.get(sample.source, ()))
 
 
 def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
