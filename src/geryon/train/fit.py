@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def fit(
     out = Path(out)
     tasks = recipe.task_values()
     start = start_document(recipe)
+    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)
@@ -136,11 +138,8 @@ def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell:
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
     else:
         _pack(path, recipe, tasks, where.data, tell)
-    everything = list(load_pack(path))
-    samples = [s for s in everything if not is_held_out(s, recipe.split)]
+    samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
     check_sources(samples, recipe)
-    for text in leaks.of_fit(recipe.source_values(), recipe.split.held_out, everything, samples):
-        tell(Warned(text=text))
     return samples
 
 
@@ -172,7 +171,8 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
 
 def is_held_out(sample: Sample, split: Split) -> bool:
     """True for samples that the recipe keeps away from training and validation, by group or by name."""
-    return leaks.is_away(sample, split.held_out.get(sample.source, ()))
+    kept_away = split.held_out.get(sample.source, ())
+    return any(fnmatchcase(sample.group, each) or fnmatchcase(sample.name, each) for each in kept_away)
 
 
 def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
@@ -224,13 +224,24 @@ def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> 
 
 
 def start_from(network: nn.Module, path: Path) -> int:
-    """Fill those weights that the model file has in the same shape; returns how many."""
+    """Fill the weights that the model file has; returns how many were there in the same shape.
+
+    Where a layer is wider or narrower than the file's, the channels that both have are taken, so that a
+    network of other widths need not begin anew.
+    """
     given, state = weights.read_tensors(path), network.state_dict()
-    fit_in = {k: v for k, v in given.items() if k in state and tuple(state[k].shape) == v.shape}
-    if not fit_in:
+    whole = 0
+    for name, value in state.items():
+        other = given.get(name)
+        if other is None or other.ndim != value.ndim:
+            continue
+        common = tuple(slice(0, min(a, b)) for a, b in zip(value.shape, other.shape, strict=True))
+        value[common] = torch.from_numpy(other[common].astype(np.float32)).to(value.dtype)
+        whole += tuple(value.shape) == other.shape
+    if not whole:
         raise InputError(what="has no weight that fits this network", where=str(path), mend="choose another net.start")
-    network.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in fit_in.items()}, strict=False)
-    return len(fit_in)
+    network.load_state_dict(state)
+    return whole
 
 
 def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], trained: Trained) -> ModelDocument:

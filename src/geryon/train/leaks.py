@@ -1,4 +1,4 @@
-"""Where what is measured was learnt before: sets that hold images of one another, patients on both sides of a split.
+"""Where what is measured was learnt before: sets that hold images of one another.
 
 Each function returns plain sentences, one a leak; stories hand them on as warnings. Sets of the same hospital may
 share patients without sharing images: no table tells, so that stands in the sources' traps, not here.
@@ -9,29 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any
 
 from geryon import plugins
+from geryon.events import Tell, Warned
 from geryon.train.source import SOURCES, Source, get_source
-
-MOST_NAMED = 8
-"""Groups that a sentence names; of more it gives the number."""
-
-
-class Grouped(Protocol):
-    """What a sample of a pack says of itself."""
-
-    @property
-    def source(self) -> str:
-        """Name of its source."""
-
-    @property
-    def name(self) -> str:
-        """Of the image, unique in its source."""
-
-    @property
-    def group(self) -> str:
-        """The patient, slide or case."""
 
 
 def family(source: Source) -> set[str]:
@@ -56,6 +38,12 @@ def shared(a: Source, b: Source) -> str:
     return f"{a.name} and {b.name} both hold images of {', '.join(common)}" if common else ""
 
 
+def warn(chosen: Sequence[Source], held_out: Mapping[str, Sequence[str]], tell: Tell) -> None:
+    """Tell all leaks between the sources of a recipe."""
+    for text in between_sources(chosen, held_out):
+        tell(Warned(text=text))
+
+
 def between_sources(chosen: Sequence[Source], held_out: Mapping[str, Sequence[str]]) -> list[str]:
     """Leaks of a recipe: what one source keeps away (`held_out`: {source: groups or names}) another may teach."""
     said = []
@@ -70,36 +58,6 @@ def between_sources(chosen: Sequence[Source], held_out: Mapping[str, Sequence[st
     for other in sorted({*held_out} & {*known} - names):
         said += [f"{how}, and that is held out" for source in chosen if (how := shared(source, get_source(other)))]
     return said
-
-
-def of_fit(
-    chosen: Sequence[Source],
-    held_out: Mapping[str, Sequence[str]],
-    everything: Iterable[Grouped],
-    learnt: Iterable[Grouped],
-) -> list[str]:
-    """All leaks of a fit: between its sources, and of their groups over what is held out."""
-    return between_sources(chosen, held_out) + torn_groups(everything, learnt)
-
-
-def torn_groups(everything: Iterable[Grouped], learnt: Iterable[Grouped]) -> list[str]:
-    """Groups (patients) of which some images are held out and others learnt: official splits do that."""
-    everything, learnt = list(everything), list(learnt)
-    kept = {(s.source, s.group) for s in learnt}
-    names = {(s.source, s.name) for s in learnt}
-    torn: dict[str, set[str]] = {}
-    for s in everything:
-        if (s.source, s.name) not in names and (s.source, s.group) in kept:
-            torn.setdefault(s.source, set()).add(s.group)
-    return [
-        f"{source}: images of {_listed(groups)} are held out while others of the same groups are learnt"
-        for source, groups in sorted(torn.items())
-    ]
-
-
-def _listed(groups: set[str]) -> str:
-    numbers = sorted(groups, key=lambda g: (len(g), g))
-    return ", ".join(numbers) if len(numbers) <= MOST_NAMED else f"{len(numbers)} groups"
 
 
 def in_evaluation(document: Any, source: str, cases: Sequence[Any]) -> list[str]:

@@ -55,8 +55,8 @@ class Case:
     mpp: float
     labels: Mapping[str, Callable[[], Labelled]]
     """Task name -> labels on the image's own grid. A task that is left out is unknown here, not negative."""
-    nowhere: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
-    """Task name -> bool [y, x]: where there is surely none of its objects. It teaches; nothing is scored by it."""
+    hints: Mapping[str, Callable[[], Labelled]] = field(default_factory=dict)
+    """Task name -> what follows about a task that nobody has labelled here. It teaches; nothing is scored by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +96,15 @@ def rgb(path: Path) -> Callable[[], np.ndarray]:
     return lambda: np.ascontiguousarray(read_picture(path))
 
 
+def nothing(where: np.ndarray) -> Labelled:
+    """None of a task's objects where that is true (bool [y, x])."""
+    return Labelled(objects=np.zeros(where.shape, np.int32), known=where)
+
+
 def values(path: Path) -> np.ndarray:
     """The numbers of a one-channel image, as int32."""
     read = read_values(path)
     return (read if read.ndim == 2 else read[..., 0]).astype(np.int32)
-
-
-def outside(mask: Path) -> np.ndarray:
-    """bool [y, x]: outside the glands of a mask, where a white place is no lumen."""
-    return np.equal(values(mask), 0)
 
 
 def outlined(path: Path) -> Labelled:

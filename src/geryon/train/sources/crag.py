@@ -8,12 +8,15 @@ taken; version 1 has five annotations without an image, so the images lead. The 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, natural, outside, picture, release, rgb, values
+from geryon.train.hollows import hollows
+from geryon.train.source import Case, Source, natural, picture, release, rgb, values
 
 MPP = 0.5
 PARTS = ("train", "valid", "test")
@@ -27,19 +30,25 @@ def cases(root: Path) -> Iterator[Case]:
         for path in sorted((home / part / "Images").glob("*.png"), key=natural):
             folders = [home / part / name for name in ANNOTATIONS]
             mask = picture(next((f for f in folders if f.exists()), folders[0]), path.stem)
+            read = rgb(path)
             yield Case(
                 name=path.stem,
                 group=path.stem,
-                image=rgb(path),
+                image=read,
                 mpp=MPP,
                 labels={"glands": partial(glands, mask)},
-                nowhere={"lumina": partial(outside, mask)},
+                hints={"lumina": partial(lumina, mask, read)},
             )
 
 
 def glands(mask: Path) -> Labelled:
     """Outlines without a grade: benign glands lie beside malignant ones."""
     return Labelled(objects=values(mask), classes={})
+
+
+def lumina(mask: Path, read: Callable[[], np.ndarray]) -> Labelled:
+    """Lumina by rule inside the glands, none outside of them."""
+    return hollows(read(), values(mask) > 0, MPP)
 
 
 CRAG = Source(

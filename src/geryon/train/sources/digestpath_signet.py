@@ -12,7 +12,7 @@ lymphocytes (21 to 27 pixels in the pictures at hand) of 5.3 to 6.8 µm.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,22 +32,24 @@ def cases(root: Path) -> Iterator[Case]:
     for folder in ("sig-train-pos", "sig-train-neg"):
         for path in sorted((home / folder).glob("*.jpeg")):
             xml = path.with_suffix(".xml") if folder.endswith("pos") else None
+            read = rgb(path)
             yield Case(
                 name=f"{folder}/{path.stem}",
                 group=SCANNED.split(path.stem)[0],
-                image=rgb(path),
+                image=read,
                 mpp=MPP,
-                labels={"signet_ring": partial(boxes, xml)},
+                labels={"signet_ring": partial(boxes, xml, read)},
             )
 
 
-def boxes(xml: Path | None) -> Labelled:
+def boxes(xml: Path | None, read: Callable[[], np.ndarray]) -> Labelled:
     """Boxes of a picture: some of its cells only, but a negative picture has surely none."""
+    everywhere = np.ones(read().shape[:2], bool)
     if xml is None:
-        return Labelled(boxes=np.zeros((0, 4)))
+        return Labelled(boxes=np.zeros((0, 4)), known=everywhere)
     sides = ("xmin", "ymin", "xmax", "ymax")
     found = [[float(box.findtext(side, "nan")) for side in sides] for box in ElementTree.parse(xml).iter("bndbox")]
-    return Labelled(boxes=np.array(found, np.float64).reshape(-1, 4), exhaustive=False)
+    return Labelled(boxes=np.array(found, np.float64).reshape(-1, 4), exhaustive=False, known=everywhere)
 
 
 DIGESTPATH_SIGNET = Source(

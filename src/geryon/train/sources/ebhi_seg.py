@@ -9,13 +9,14 @@ in normal images: crypts of 65 to 75 pixels across against 80 to 100 µm, lympho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from geryon.tasks.task import Labelled
+from geryon.train.hollows import hollows
 from geryon.train.source import Case, Source, natural, picture, release, rgb, rows_of, values
 
 MPP = 1.3
@@ -34,13 +35,14 @@ GRADE = {
 def cases(root: Path) -> Iterator[Case]:
     """All images, grouped by case."""
     for image, mask, stage in files(root):
+        read = rgb(image)
         yield Case(
             name=image.stem + "-" + stage.lower().replace(" ", "_").replace("-", "_"),
             group=image.stem.split("-")[0],
-            image=rgb(image),
+            image=read,
             mpp=MPP,
             labels={"glands": partial(glands, mask, stage)},
-            nowhere={"lumina": partial(outside, mask)},
+            hints={"lumina": partial(lumina, mask, read)},
         )
 
 
@@ -57,12 +59,17 @@ def files(root: Path) -> Iterator[tuple[Path, Path, str]]:
 
 def glands(mask: Path, stage: str) -> Labelled:
     """The area of the glands, which the set does not tell apart, with the image's grade."""
-    return Labelled(foreground=~outside(mask), classes={1: GRADE[stage]} if stage in GRADE else {})
+    return Labelled(foreground=inside(mask), classes={1: GRADE[stage]} if stage in GRADE else {})
 
 
-def outside(mask: Path) -> np.ndarray:
-    """bool [y, x]: outside the glands, where a white place is no lumen."""
-    return values(mask) <= SOFT
+def inside(mask: Path) -> np.ndarray:
+    """bool [y, x]: in any gland of a mask, which has soft edges in the release."""
+    return values(mask) > SOFT
+
+
+def lumina(mask: Path, read: Callable[[], np.ndarray]) -> Labelled:
+    """Lumina by rule inside the glands, none outside of them."""
+    return hollows(read(), inside(mask), MPP)
 
 
 EBHI_SEG = Source(

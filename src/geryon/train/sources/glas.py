@@ -6,14 +6,17 @@ Grade.csv (names train_*, testA_*, testB_*), and a copy with images/NAME.jpg and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, outside, picture, release, rgb, rows_of, values
+from geryon.train.hollows import hollows
+from geryon.train.source import Case, Source, picture, release, rgb, rows_of, values
+
+MPP = 0.62005
 
 
 def cases(root: Path) -> Iterator[Case]:
@@ -23,13 +26,14 @@ def cases(root: Path) -> Iterator[Case]:
     for row in rows_of(home / "Grade.csv"):
         name, grade = row["name"], row["grade (GlaS)"]
         mask = picture(home, f"{name}_anno") if is_flat else picture(home / "masks", name)
+        read = rgb(picture(home if is_flat else home / "images", name))
         yield Case(
             name=name,
             group=row["patient ID"],
-            image=rgb(picture(home if is_flat else home / "images", name)),
-            mpp=0.62005,
+            image=read,
+            mpp=MPP,
             labels={"glands": partial(glands, mask, grade)},
-            nowhere={"lumina": partial(outside, mask)},
+            hints={"lumina": partial(lumina, mask, read)},
         )
 
 
@@ -37,6 +41,11 @@ def glands(mask: Path, grade: str) -> Labelled:
     """Outlines; all glands of an image have its grade."""
     objects = values(mask)
     return Labelled(objects=objects, classes={int(i): grade for i in np.unique(objects) if i})
+
+
+def lumina(mask: Path, read: Callable[[], np.ndarray]) -> Labelled:
+    """Lumina by rule inside the glands, none outside of them."""
+    return hollows(read(), values(mask) > 0, MPP)
 
 
 GLAS = Source(

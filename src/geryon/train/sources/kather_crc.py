@@ -21,7 +21,7 @@ import numpy as np
 
 from geryon.errors import InputError
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, natural, rgb, rows_of
+from geryon.train.source import Case, Source, natural, nothing, rgb, rows_of
 
 NAMES = ("adipose", "background", "debris", "lymphocytes", "mucus", "muscle", "normal", "stroma", "tumour")
 OURS = {
@@ -70,7 +70,7 @@ def cases(root: Path) -> Iterator[Case]:
             image=read,
             mpp=tile.mpp,
             labels={"tissue": partial(tissue, read, name)},
-            nowhere={task: partial(everywhere, read) for task in NOWHERE.get(name, ())},
+            hints={task: partial(none_at_all, read) for task in NOWHERE.get(name, ())},
         )
 
 
@@ -100,9 +100,9 @@ def tissue(read: Callable[[], np.ndarray], name: str) -> Labelled:
     return Labelled(raster=np.full(read().shape[:2], NAMES.index(name) + 1, np.int32), raster_names=NAMES)
 
 
-def everywhere(read: Callable[[], np.ndarray]) -> np.ndarray:
-    """The whole tile."""
-    return np.ones(read().shape[:2], bool)
+def none_at_all(read: Callable[[], np.ndarray]) -> Labelled:
+    """None in the whole tile."""
+    return nothing(np.ones(read().shape[:2], bool))
 
 
 KATHER_CRC = Source(
