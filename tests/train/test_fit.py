@@ -51,7 +51,10 @@ def samples():
 @pytest.fixture(autouse=True)
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
-    fakes = {n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020") for n, u in uses.items()}
+    fakes = {
+        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", holds=())
+        for n, u in uses.items()
+    }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
     for name in fakes:
         monkeypatch.setitem(recipes.SOURCES, name, f"fake_sources:{name}")
