@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if fitted.model is None:
         args.say(f"stopped at step {fitted.step}; the same command goes on from there")
         return 130
+    if fitted.added:
+        args.say(fitted.added)
     args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
     return 0
 

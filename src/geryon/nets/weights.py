@@ -84,10 +84,11 @@ class ModelDocument:
 
     def task_values(self) -> tuple[Task, ...]:
         """The tasks with the model's own classes and resolution in place of the defaults."""
-        return tuple(_task_value(document) for document in self.tasks)
+        return tuple(task_value(document) for document in self.tasks)
 
 
-def _task_value(document: TaskDocument) -> Task:
+def task_value(document: TaskDocument) -> Task:
+    """The task of a model's document, with the model's own classes and resolution."""
     task = task_of_file(document.name)
     if document.mpp is not None:
         task = replace(task, mpp=document.mpp)

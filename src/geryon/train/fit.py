@@ -33,6 +33,7 @@ from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, w
 from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source
+from geryon.train.transfer import COUNTER, Plan, freeze, plan
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
@@ -66,6 +67,8 @@ class Fitted:
     sha256: str
     step: int
     figures: Mapping[str, float]
+    added: str = ""
+    """In words: which heads stand beside those of a frozen model."""
 
 
 def fit(
@@ -85,17 +88,20 @@ def fit(
     tasks = recipe.task_values()
     start = start_document(recipe)
     leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
+    made = plan(recipe, start)
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
+    learning = first_groups(learning, recipe)
     settings = loop_settings(recipe, where)
-    losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
-    network = build(recipe, tasks, tell)
-    validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
-    trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
+    network = build(recipe, made, tell)
+    validate = (
+        Validation(samples=checking, losses=made.losses, device=choose_place(settings).device) if checking else None
+    )
+    trained = train(network, learning, made.losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
         return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
-    document = describe(recipe, tasks, samples, trained)
-    return save(heir(document, start) if start else document, trained, out, measure)
+    document = describe(recipe, made, [*learning, *checking], trained)
+    return replace(save(heir(document, start) if start else document, trained, out, measure), added=made.added)
 
 
 def start_document(recipe: Recipe) -> ModelDocument | None:
@@ -190,6 +196,16 @@ def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample]
     return learning, [s for s in samples if (s.source, s.group) in kept_out]
 
 
+def first_groups(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:
+    """What is learnt from where the recipe limits the groups of a source; a larger choice holds the smaller ones."""
+    kept: set[tuple[str, str]] = set()
+    for choice in recipe.sources:
+        groups = {s.group for s in samples if s.source == choice.name}
+        ranked = sorted(groups, key=lambda group: _rank(recipe.split.seed, f"first {choice.name}", group))  # noqa: B023
+        kept |= {(choice.name, group) for group in (ranked[: choice.first] if choice.first else ranked)}
+    return [s for s in samples if (s.source, s.group) in kept]
+
+
 def _rank(seed: int, source: str, group: str) -> str:
     return hashlib.sha256(f"{seed}/{source}/{group}".encode()).hexdigest()
 
@@ -200,19 +216,22 @@ def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:
     return settings if where.minutes is None else replace(settings, minutes=where.minutes)
 
 
-def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
-    """The network with a head for each map of the tasks, started as the recipe says."""
+def build(recipe: Recipe, made: Plan, tell: Tell) -> nn.Module:
+    """The network with a head for each map of the plan's tasks, started and frozen as the recipe says."""
     torch.manual_seed(recipe.train.seed)
     chosen = recipe.net
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
-    network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
+    network: nn.Module = make(made.settings, heads_of(made.values(), recipe.mpp))
+    given: Mapping[str, np.ndarray] = {}
     if chosen.start == "imagenet":
         _start_from_imagenet(network, make)
     elif chosen.start:
-        n = start_from(network, find_model(chosen.start))
-        whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
-        if n < whole:
+        given = weights.read_tensors(find_model(chosen.start))
+        n, whole = start_from(network, given, chosen.start), sum(not k.endswith(COUNTER) for k in network.state_dict())
+        if n < whole and chosen.freeze is not True:
             tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
+    if chosen.freeze:
+        freeze(network, recipe, made, make, given)
     return network
 
 
@@ -223,14 +242,13 @@ def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> 
     start(network)
 
 
-def start_from(network: nn.Module, path: Path) -> int:
-    """Fill the weights that the model file has; returns how many were there in the same shape.
+def start_from(network: nn.Module, given: Mapping[str, np.ndarray], where: str) -> int:
+    """Fill the weights that a model's tensors have; returns how many were there in the same shape.
 
     Where a layer is wider or narrower than the file's, the channels that both have are taken, so that a
     network of other widths need not begin anew.
     """
-    given, state = weights.read_tensors(path), network.state_dict()
-    whole = 0
+    state, whole = network.state_dict(), 0
     for name, value in state.items():
         other = given.get(name)
         if other is None or other.ndim != value.ndim:
@@ -239,12 +257,12 @@ def start_from(network: nn.Module, path: Path) -> int:
         value[common] = torch.from_numpy(other[common].astype(np.float32)).to(value.dtype)
         whole += tuple(value.shape) == other.shape
     if not whole:
-        raise InputError(what="has no weight that fits this network", where=str(path), mend="choose another net.start")
+        raise InputError(what="has no weight that fits this network", where=where, mend="choose another net.start")
     network.load_state_dict(state)
     return whole
 
 
-def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], trained: Trained) -> ModelDocument:
+def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Trained) -> ModelDocument:
     """The document of the model: what it is, what it learnt from and on which terms."""
     counts = Counter(s.source for s in samples)
     values = recipe.source_values()
@@ -252,8 +270,8 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
         name=recipe.name,
         version=recipe.version,
         topology=recipe.net.name,
-        settings=dict(recipe.net.settings),
-        tasks=tuple(weights.task_document(task) for task in tasks),
+        settings=dict(made.settings),
+        tasks=made.tasks,
         mpp=recipe.mpp,
         sources=tuple(
             SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,10 +48,11 @@ def choose_place(settings: LoopSettings) -> Place:
 
 
 def set_up(network: nn.Module, settings: LoopSettings, place: Place) -> Learner:
-    """The learner at step 0; kernels decay, norms and biases do not."""
+    """The learner at step 0; kernels decay, norms and biases do not. What asks for no gradient stays as it is."""
     network = network.to(device=place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    freeze_norms(network, lambda norm: not norm.weight.requires_grad)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
+    for name, parameter in ((n, p) for n, p in network.named_parameters() if p.requires_grad):
         factor = next((f for start, f in settings.lr_factors.items() if name.startswith(start)), 1.0)
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
@@ -73,8 +75,8 @@ def update_average(learner: Learner, decay: float) -> None:
             a.copy_(b)
 
 
-def freeze_norms(network: nn.Module) -> None:
-    """Let batch norms keep their statistics until the network is trained anew."""
+def freeze_norms(network: nn.Module, which: Callable[[nn.Module], bool] = lambda norm: True) -> None:
+    """Let those batch norms keep their statistics until the network is trained anew."""
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and which(module):
             module.eval()

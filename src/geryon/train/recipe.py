@@ -18,13 +18,16 @@ import yaml
 from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.nets.topologies import TOPOLOGIES
-from geryon.tasks.task import TASKS, Task, get_task, with_classes
+from geryon.tasks.task import TASKS, ClassTree, Task, get_task, with_classes
 from geryon.train.augment import STRICT
 from geryon.train.settings import LoopSettings
 from geryon.train.source import SOURCES, Source, get_source
 
 ALLOWED = {"open": ("open",), "research": ("open", "research")}
 """Licence of a recipe: uses of sources that it may learn from. Sources to evaluate on are in neither."""
+
+
+ClassList = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class SourceChoice:
     """Its part of each batch, in any unit common to all sources."""
     scales: tuple[float, ...] = (1.0,)
     """Sizes at which each case is packed: 1.2 is a fifth larger than it truly is."""
+    first: Annotated[int, pydantic.Field(ge=0)] = 0
+    """Learn from so many of its groups (patients) only, chosen by split.seed; more hold the fewer. 0: from all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,15 @@ class NetChoice:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the topology."""
     start: str = ""
-    """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file."""
+    """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file.
+
+    Settings that are left out are then that model's.
+    """
+    freeze: bool | tuple[str, ...] = ()
+    """What keeps the weights and norms that it starts with: beginnings of names, such as [encoder], or true.
+
+    true: all that the start model answers stays beside what is learnt, which is heads of new tasks and new classes.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +100,8 @@ class Recipe:
     """open: sources of free use only; research: also such as allow research alone."""
     tasks: tuple[str, ...]
     """In tasks.TASKS, in the order of the network's heads."""
+    classes: Mapping[str, ClassList] = field(default_factory=dict)
+    """{task: its classes here}, as a list or as a tree, {branch: [leaves]}, in place of the task's own."""
     cut: tuple[str, ...] = ()
     """Tasks whose class trees are cut to their branches, where the sources go no deeper."""
     mpp: float = 0.5
@@ -102,6 +117,9 @@ class Recipe:
 
     def _task(self, name: str) -> Task:
         task = get_task(name)
+        if name in self.classes:
+            given = self.classes[name]
+            task = with_classes(task, ClassTree.of(given) if isinstance(given, Mapping) else ClassTree.flat(given))
         return with_classes(task, task.classes.cut()) if name in self.cut and task.classes else task
 
     def source_values(self) -> tuple[Source, ...]:
@@ -190,9 +208,9 @@ def _names(raw: Any) -> list[str]:
     net = raw["net"].get("name", "geryon-s") if isinstance(raw.get("net"), dict) else "geryon-s"
     nets = plugins.names(TOPOLOGIES, "geryon.topologies")
     faults += [f"net.name: {_no('topology', net, nets)}"] if isinstance(net, str) and net not in nets else []
-    faults += _source_faults(raw)
+    faults += _freeze_faults(raw.get("net")) + _source_faults(raw)
     if all(t in known for t in tasks):
-        faults += _map_faults(raw, tasks)
+        faults += _map_faults(raw, tasks) + _class_faults(raw, tasks)
     return faults + _double(raw, "sources") + _double(raw, "tasks")
 
 
@@ -223,6 +241,29 @@ def _map_faults(raw: dict[str, Any], tasks: Sequence[str]) -> list[str]:
     faults = ["train.shares: write each source's share beside its name"] if shares else []
     wrong = [name for name in weights if name not in maps] if isinstance(weights, dict) else []
     return faults + [f"train.map_weights.{name}: {_no('map', str(name), maps)}" for name in wrong]
+
+
+def _freeze_faults(net: Any) -> list[str]:
+    given, start = (net.get("freeze"), net.get("start")) if isinstance(net, dict) else (None, "")
+    if given is True and start in (None, "", "imagenet"):
+        return ["net.freeze: true needs a model as net.start, whose answers stay"]
+    return ["net.freeze: there is no net.start whose weights could stay"] if given and not start else []
+
+
+def _class_faults(raw: dict[str, Any], tasks: Sequence[str]) -> list[str]:
+    given = raw.get("classes")
+    faults = []
+    for name, names in given.items() if isinstance(given, dict) else ():
+        if name not in tasks:
+            faults.append(f"classes.{name}: is none of the recipe's tasks ({', '.join(tasks)})")
+        elif get_task(name).classes is None:
+            faults.append(f"classes.{name}: {name} has no classes")
+        elif isinstance(names, list | dict):
+            tree = ClassTree.of(names) if isinstance(names, dict) else ClassTree.flat(names)
+            every = [n for branch, leaves in tree.branches for n in (branch, *leaves)]
+            if not every or len(set(every)) < len(every):
+                faults.append(f"classes.{name}: are none, or one stands twice")
+    return faults
 
 
 def _double(raw: dict[str, Any], key: str) -> list[str]:

@@ -11,7 +11,7 @@ nothing at full resolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -23,7 +23,7 @@ from geryon.errors import UsageError
 from geryon.nets.topologies import Head, check_settings, whole_numbers
 
 STRIDES = (2, 4, 8, 16, 32)
-DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96)}
+DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96), "apart": ()}
 
 
 class Same(nn.Module):
@@ -178,8 +178,8 @@ class GeryonS(nn.Module):
         self.hidden = nn.ModuleDict()
         self.out = nn.ModuleDict()
         self.plan: dict[str, tuple[int, tuple[Head, ...]]] = {}
-        for (task, level), group in groupby(heads, key=lambda head: (head.name.split("/")[0], _level(head))):
-            self._add(f"{task}@{STRIDES[level]}", level, tuple(group), narrow[level])
+        for (key, level), group in groupby(heads, key=lambda head: _key(head, chosen["apart"])):
+            self._add(key, level, tuple(group), narrow[level])
 
     def _add(self, key: str, level: int, group: tuple[Head, ...], wide: int) -> None:
         self.plan[key] = (level, group)
@@ -240,6 +240,13 @@ def _places(inner: Tensor, outer: Tensor) -> Tensor:
     return torch.searchsorted(outer, inner)
 
 
+def _key(head: Head, apart: Sequence[str]) -> tuple[str, int]:
+    """Name and level of the layers that give this map, with the task's others of that stride or apart from them."""
+    task, name = head.name.split("/")
+    level = _level(head)
+    return f"{task}@{STRIDES[level]}" + (f":{name}" if head.name in apart else ""), level
+
+
 def _level(head: Head) -> int:
     return STRIDES.index(max(2, head.stride))
 
@@ -249,7 +256,8 @@ def _channels(head: Head, level: int) -> int:
 
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
-    """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths)."""
+    """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths),
+    apart (maps, "task/map", whose hidden layer is their own and not their task's)."""
     choices = ", ".join(ENCODERS)
     check_settings(
         settings,
@@ -257,6 +265,7 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
             "encoder": lambda name: "" if isinstance(name, str) and name in ENCODERS else f"must be one of {choices}",
             "fine": whole_numbers(2, 1024),
             "decoder": whole_numbers(5, 1024),
+            "apart": lambda names: "" if _are_texts(names) else "must be a list of task/map",
         },
     )
     wrong = [head.name for head in heads if head.stride not in (1, *STRIDES)]
@@ -266,6 +275,10 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
             mend=f"their pixels can be 1, {', '.join(map(str, STRIDES))} times the input's",
         )
     return GeryonS(settings, heads)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 
 def start_from_imagenet(network: GeryonS) -> int:

@@ -181,7 +181,9 @@ class SyntheticSlide:
                 every += _in_group(task, glands_of(self.world, row, column), group)
         if task == "nuclei":
             x0, y0, x1, y1 = edges
-            for row, column, block in self._blocks((x0 - NUCLEUS_UM, y0 - NUCLEUS_UM, x1 + NUCLEUS_UM, y1 + NUCLEUS_UM)):
+            for row, column, block in self._blocks(
+                (x0 - NUCLEUS_UM, y0 - NUCLEUS_UM, x1 + NUCLEUS_UM, y1 + NUCLEUS_UM)
+            ):
                 cells = cells_between(self.world, row, column)
                 every += _named(cells.kind, cells.outline, 2 * PER_BLOCK * block + 1)
         return [each for each in every if _meets(each[2], edges)]
