@@ -14,10 +14,10 @@ from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
 from geryon.tasks.task import get_task
 from geryon.train import fit as module
-from geryon.train import recipe as recipes
 from geryon.train.fit import Where, check_sources, fit, is_held_out, split_samples, start_from
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
+from geryon.train.source import SOURCES
 
 RECIPE = """
 name: small
@@ -54,7 +54,7 @@ def _pack(monkeypatch, samples):
     fakes = {n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020") for n, u in uses.items()}
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
     for name in fakes:
-        monkeypatch.setitem(recipes.SOURCES, name, f"fake_sources:{name}")
+        monkeypatch.setitem(SOURCES, name, f"fake_sources:{name}")
     monkeypatch.setattr(module, "load_pack", lambda path: samples)
 
 

@@ -27,6 +27,9 @@ SOURCES = {
 }
 """Entry points of the group geryon.sources add to it."""
 
+ALLOWED = {"open": ("open",), "research": ("open", "research")}
+"""Licence of a recipe: uses of sources that it may learn from. Sources to evaluate on are in neither."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -42,11 +45,13 @@ class Case:
     """Task name -> labels on the image's own grid. A task that is left out is unknown here, not negative."""
     nowhere: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     """Task name -> bool [y, x]: where there is surely none of its objects. It teaches; nothing is scored by it."""
+    stratum: str = ""
+    """Grade, or the commonest class of the case: a split spreads each evenly. "" where the source gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A public data set or a generator, and its terms."""
+    """A public data set, a generator or a lab's own files, and its terms."""
 
     name: str
     licence: str
@@ -60,6 +65,8 @@ class Source:
     """True where the release is silent about µm per pixel; the file says how it was estimated."""
     traps: str = ""
     """What a user of the set must know."""
+    facts: str = ""
+    """What else decides about its cases: the settings of a lab's own source. Another value makes another pack."""
 
 
 def get_source(name: str) -> Source:
