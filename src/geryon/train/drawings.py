@@ -195,7 +195,10 @@ def labelled(own: OwnChoice, picture: Picture, drawing: Drawing, window: Window)
         keep = (points >= 0).all(axis=1) & (columns < known.shape[1]) & (rows < known.shape[0])
         keep[keep] = known[rows[keep], columns[keep]]
         names = tuple(name for name, there in zip(classes, keep, strict=True) if there)
-        return Labelled(points=points[keep], point_classes=names, known=known)
+        boxes = None if drawing.extents is None else (drawing.extents[index] - np.tile(window.box[:2], 2))[keep]
+        return Labelled(
+            points=points[keep], point_classes=names, boxes=boxes, known=known, exhaustive=own.known != OBJECTS
+        )
     objects = _draw(drawing.shapes, index, np.arange(1, len(index) + 1, dtype=np.int32), window)
     return Labelled(
         objects=objects,

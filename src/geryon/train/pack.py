@@ -120,13 +120,9 @@ def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.
 
 
 def _known(case: Case, task: str) -> Labelled | None:
-    """What the case says of the task: its labels, or only where there is nothing of it."""
-    if task in case.labels:
-        return case.labels[task]()
-    if task in case.nowhere:
-        nowhere = case.nowhere[task]()
-        return Labelled(objects=np.zeros(nowhere.shape, np.int32), known=nowhere)
-    return None
+    """What the case says of the task: its labels, or what follows from others."""
+    read = case.labels.get(task) or case.hints.get(task)
+    return read() if read else None
 
 
 def padded_side(side_px: int) -> int:
@@ -157,6 +153,8 @@ def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple
         raster_names=labels.raster_names,
         points=None if labels.points is None else labels.points * (factor / coarse),
         point_classes=labels.point_classes,
+        boxes=None if labels.boxes is None else labels.boxes * (factor / coarse),
+        exhaustive=labels.exhaustive,
     )
 
 

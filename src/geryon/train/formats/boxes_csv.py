@@ -1,6 +1,6 @@
 """A table of boxes: image, xmin, ymin, xmax, ymax and, where it is known, class, in pixels of the image.
 
-A box says where its object is, and not which pixels it has: it teaches as a point in its middle.
+A box says where its object is, and not which pixels it has: a task of outlines learns from the point in its middle.
 """
 
 from __future__ import annotations
