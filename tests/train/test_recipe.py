@@ -11,7 +11,8 @@ from geryon.errors import InputError, UsageError
 from geryon.train.recipe import parse_recipe, read_recipe, schema
 from geryon.train.source import ALLOWED, SOURCES
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+LISTS = "held_out.yaml"
+RECIPES = sorted(p for p in (Path(__file__).parents[2] / "recipes").glob("*.yaml") if p.name != LISTS)
 GOOD = """
 name: a
 licence: open
@@ -49,8 +50,17 @@ def test_shipped_recipes_are_whole(path):
     assert recipe.train.batch >= len(recipe.sources), "each batch is the mixture"
 
 
-def test_both_recipes_ship():
-    assert sorted(p.stem for p in RECIPES) == ["geryon-s", "geryon-s-research"]
+def test_recipes_that_ship():
+    assert sorted(p.stem for p in RECIPES) == ["geryon-s", "geryon-s-research", "own-glands", "own-nuclei"]
+
+
+@pytest.mark.parametrize(("name", "held_out"), [("geryon-s", 4), ("geryon-s-research", 7)])
+def test_the_shipped_recipes_hold_out_their_lists(name, held_out):
+    [path] = [path for path in RECIPES if path.stem == name]
+    lists = read_recipe(path).split.held_out
+    assert len(lists) == held_out and lists["tnbc"] == ("03", "06", "09")
+    assert len(lists["consep"]) == 9 and len(lists["ebhi_seg"]) == 75 and len(lists["kather_crc"]) == 40
+    assert held_out < 7 or (lists["glas"] == ("testA*",) and len(lists["crchistophenotypes"]) == 26)
 
 
 def test_a_good_recipe_is_read_with_its_defaults():

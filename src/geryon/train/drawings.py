@@ -53,7 +53,7 @@ class Drawing:
     """float64 [n, 2]: x, y of centres, where only those are known."""
     extents: np.ndarray | None = None
     """float64 [n, 4]: the boxes that the points are the centres of, if they are."""
-    regions: Outlines = field(default_factory=no_outlines)
+    places: Outlines = field(default_factory=no_outlines)
     """Where everything is annotated."""
     unknown: Outlines = field(default_factory=no_outlines)
     """Where nothing is known."""
@@ -65,7 +65,7 @@ class Drawing:
             classes=self.classes,
             points=None if self.points is None else self.points * factor,
             extents=None if self.extents is None else self.extents * factor,
-            regions=self.regions.scaled(factor, factor),
+            places=self.places.scaled(factor, factor),
             unknown=self.unknown.scaled(factor, factor),
         )
 
@@ -83,9 +83,9 @@ class Window:
 
     box: tuple[int, int, int, int]
     own: np.ndarray | None = None
-    """int64: the shapes or points that alone are known; None: see region."""
-    region: int = -1
-    """The region that is known; -1: all of it."""
+    """int64: the shapes or points that alone are known; None: see place."""
+    place: int = -1
+    """The place that is known; -1: all of it."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,7 +98,7 @@ def cases_of(own: OwnChoice, picture: Picture, drawing: Drawing) -> tuple[list[C
     scaled = drawing.at(picture.factor)
     windows = [w for w in _windows(own, picture, scaled) if min(w.shape) > 0]
     large = [w for w in windows if w.shape[0] * w.shape[1] > MOST_PX]
-    mend = f"annotate regions of at most {MOST_PX / 1e6:.0f} million pixels at {picture.grid_mpp:g} µm"
+    mend = f"annotate places of at most {MOST_PX / 1e6:.0f} million pixels at {picture.grid_mpp:g} µm"
     faults = [
         Fault(
             source=own.name,
@@ -138,8 +138,8 @@ def _windows(own: OwnChoice, picture: Picture, drawing: Drawing) -> Iterator[Win
     elif own.known == OBJECTS:
         yield from _squares(drawing.boxes, (width, height))
     else:
-        for number, box in enumerate(drawing.regions.boxes()):
-            yield Window(box=_clipped(box, (width, height)), region=number)
+        for number, box in enumerate(drawing.places.boxes()):
+            yield Window(box=_clipped(box, (width, height)), place=number)
 
 
 def _tiles(shapes: Outlines, size: tuple[int, int]) -> Iterator[Window]:
@@ -214,8 +214,8 @@ def _known(picture: Picture, drawing: Drawing, window: Window) -> np.ndarray:
         known = _discs(drawing.boxes[window.own] - np.tile(window.box[:2], 2), (height, width), picture.grid_mpp)
     elif window.own is not None:
         known = _draw(drawing.shapes, window.own, np.ones(len(window.own), np.int32), window) > 0
-    elif window.region >= 0:
-        known = _draw(drawing.regions, np.array([window.region]), np.ones(1, np.int32), window) > 0
+    elif window.place >= 0:
+        known = _draw(drawing.places, np.array([window.place]), np.ones(1, np.int32), window) > 0
     else:
         known = np.ones((height, width), bool)
     if len(drawing.unknown):

@@ -61,8 +61,8 @@ class OwnChoice:
     """µm per pixel of the images; by default what their scanner wrote into them."""
     licence: str
     """On which terms the images and annotations may be used, such as "ours"."""
-    use: Literal["open", "research", "evaluate"]
-    """open: weights that learn from it may go to anybody; research: not so; evaluate: nothing may learn from it."""
+    use: Literal["open", "research"]
+    """open: weights that learn from it may go to anybody; research: for research only."""
     share: float = 1.0
     """Its part of each batch, in any unit common to all sources."""
     scales: tuple[float, ...] = (1.0,)

@@ -68,7 +68,9 @@ def pack_key(sources: Sequence[Asked], tasks: Sequence[Task], *, mpp: float) -> 
     asked = {
         "format": FORMAT,
         "mpp": mpp,
-        "sources": [(a.source.name, a.place or a.root.name, list(a.scales), a.source.facts) for a in sources],
+        "sources": [
+            (a.source.name, a.place or a.root.name, list(a.scales), *filter(None, [a.source.facts])) for a in sources
+        ],
         "tasks": [
             (t.name, t.mpp, t.classes.branches if t.classes else None, bool(t.classes and t.classes.is_cut))
             + tuple((m.name, m.channels, m.coarse) for m in t.maps)

@@ -70,7 +70,7 @@ def look(own: OwnChoice, root: Path, finest_mpp: float) -> Looked:
         picture = by_name.pop(str(image["file_name"]), None)
         wrong = _image_fault(image, picture)
         if wrong or picture is None:
-            faults += [fault(*wrong)] if not found.faults else []
+            faults += [fault(*wrong)] if wrong and not found.faults else []
             continue
         read = reads[number]
         drawing = Drawing(shapes=outlines(read.shapes), classes=tuple(read.classes), unknown=outlines(read.unknown))
@@ -81,7 +81,7 @@ def look(own: OwnChoice, root: Path, finest_mpp: float) -> Looked:
     return Looked(cases=tuple(cases), faults=(*faults, *unnamed), notes=tuple(found.notes))
 
 
-def _image_fault(image: dict[str, Any], picture: Picture | None) -> tuple[str, str]:
+def _image_fault(image: dict[str, Any], picture: Picture | None) -> tuple[str, str] | None:
     name = str(image["file_name"])
     if picture is None:
         return f"names the image {name}, which is not there", "add it, or write its folder as images"
@@ -89,7 +89,7 @@ def _image_fault(image: dict[str, Any], picture: Picture | None) -> tuple[str, s
     if size != (picture.width_px, picture.height_px):
         own_size = f"{picture.width_px} x {picture.height_px}"
         return f"says that {name} is {size[0]} x {size[1]} px, and it is {own_size}", "annotate it at its own size"
-    return "", ""
+    return None
 
 
 def _is(name: str, patterns: tuple[str | int, ...]) -> bool:

@@ -25,7 +25,8 @@ from geryon.train.source import Case
 
 UNCLASSIFIED = "Unclassified"
 """What QuPath calls an object without a class."""
-REGIONS = "Region*"
+PLACES = "Region*"
+"""Class of the annotations around places where everything is annotated: QuPath has it from the start."""
 LINES = ("LineString", "MultiLineString")
 Rings = list[np.ndarray]
 
@@ -38,15 +39,15 @@ class Read:
     shape_classes: list[str] = field(default_factory=list)
     points: list[np.ndarray] = field(default_factory=list)
     point_classes: list[str] = field(default_factory=list)
-    regions: list[Rings] = field(default_factory=list)
+    places: list[Rings] = field(default_factory=list)
     unknown: list[Rings] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     """Classes that the recipe does not name."""
 
 
 def look(own: OwnChoice, root: Path, finest_mpp: float) -> Looked:
-    """One file an image, called like it; a case a region, or see OwnChoice.known."""
-    own = replace(own, known=own.known or REGIONS)
+    """One file an image, called like it; a case a place, or see OwnChoice.known."""
+    own = replace(own, known=own.known or PLACES)
     found = pictures(own, root, finest_mpp)
     cases: list[Case] = []
     faults = found.faults
@@ -101,7 +102,7 @@ def _drawing(own: OwnChoice, path: Path, place: str) -> tuple[Drawing | None, li
     if read.shapes and read.points:
         what = "holds outlines and points, and a source teaches from one of them"
         faults.append(Fault(source=own.name, where=place, what=what, mend="name one kind's classes in skip"))
-    if own.known not in (IMAGE, OBJECTS) and not read.regions:
+    if own.known not in (IMAGE, OBJECTS) and not read.places:
         what = f"has no annotation of class {own.known}, which says where everything is annotated"
         mend = "draw one; or write known: image (all is annotated) or known: objects (the rest is unknown)"
         faults.append(Fault(source=own.name, where=place, what=what, mend=mend))
@@ -114,7 +115,7 @@ def _drawing(own: OwnChoice, path: Path, place: str) -> tuple[Drawing | None, li
         shapes=outlines(read.shapes),
         classes=tuple(read.point_classes if points is not None else read.shape_classes),
         points=points,
-        regions=outlines(read.regions),
+        places=outlines(read.places),
         unknown=outlines(read.unknown),
     ), faults
 
@@ -163,8 +164,8 @@ def _sort(own: OwnChoice, read: Read, name: str, geometry: dict[str, Any]) -> No
         return
     points, rings = _points(geometry), _rings(geometry)
     if rings and own.known not in (IMAGE, OBJECTS) and fnmatchcase(name, own.known):
-        # Each part of a region is a place of its own.
-        read.regions += rings
+        # Each of its parts is a place of its own.
+        read.places += rings
         return
     if rings and _is(name, own.unknown):
         read.unknown += rings
