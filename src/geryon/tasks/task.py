@@ -77,6 +77,11 @@ class ClassTree:
     def flat(cls, names: Sequence[str]) -> ClassTree:
         return cls(tuple((name, ()) for name in names))
 
+    @classmethod
+    def told(cls, names: Mapping[str, Sequence[str]] | Sequence[str]) -> ClassTree:
+        """From names of leaves, or of branches with theirs."""
+        return cls.of(names) if isinstance(names, Mapping) else cls.flat(names)
+
     @property
     def leaves(self) -> tuple[str, ...]:
         """The finest classes, in channel order."""
