@@ -42,5 +42,5 @@ KUMAR = Source(
     mpp_is_estimate=True,
     groups="patient (TCGA)",
     verified="documentation",
-    traps="its 30 images are the 30 training images of MoNuSeg; TCGA patients recur in other sets",
+    traps="its 30 images are the 30 first training images of MoNuSeg; TCGA patients recur in other sets",
 )

@@ -81,5 +81,5 @@ MONUSEG = Source(
     groups="patient (TCGA)",
     verified="copy: real files; release: documentation",
     holds=("kumar",),
-    traps="its 30 training images are Kumar's; TCGA patients recur in other sets",
+    traps="its 30 first training images are Kumar's; TCGA patients recur in other sets",
 )
