@@ -173,6 +173,8 @@ def faults(own: OwnChoice, tasks: Mapping[str, Task]) -> dict[str, str]:
         said["task"] = f"{own.task!r} is none of the recipe's tasks ({', '.join(tasks)})"
     if own.mpp is not None and not units.is_plausible(own.mpp):
         said["mpp"] = f"{own.mpp:g} is no µm per pixel of tissue (0.25 is usual for 40x, 0.5 for 20x)"
+    if own.first < 0:
+        said["first"] = f"is {own.first}, must not be negative"
     if own.group not in GROUP_WORDS and (wrong := _pattern_fault(own.group)):
         said["group"] = wrong
     if said:
