@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
     """The source and its folder: of the table, or as the recipe describes it."""
+    from geryon import plugins
     from geryon.errors import UsageError
-    from geryon.train.source import get_source
+    from geryon.train.source import SOURCES
 
     if args.recipe:
         from geryon.train.recipe import read_recipe
@@ -74,7 +75,7 @@ def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
         raise UsageError(
             what="--root is needed", mend="give the folder of the source, or the --recipe that describes it"
         )
-    return get_source(args.source), args.root
+    return plugins.find(SOURCES, "geryon.sources", args.source), args.root
 
 
 def not_trained_on(cases: Sequence[Any], split: Path, source: str) -> list[Any]:
