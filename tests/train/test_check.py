@@ -212,6 +212,7 @@ def test_own_annotations_are_learnt_from_and_scored(tmp_path: Path, capsys: pyte
     own = ["--recipe", str(path), "--source", "label_masks", *data]
     figures = tmp_path / "figures.json"
     assert main(["evaluate", model, *own, "--split", str(out / "split.json"), "--json", str(figures)]) == 0
+    assert "were not held out" not in capsys.readouterr().err
     rows = json.loads(figures.read_text())["rows"]
     seen = sum(c["side"] == "train" for c in saved["cases"])
     assert {row["source"] for row in rows} == {"label_masks"} and {r["images"] for r in rows} == {3 - seen}

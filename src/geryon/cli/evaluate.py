@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     ids = {id(case) for case in chosen}
     rest = [case for case in cases if id(case) not in ids]
     seen = overlays(args.out) if args.out else None
-    look = Look(source=args.source, seen=seen)
+    look = Look(source=args.source, seen=seen, unseen=args.split is not None)
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
     result = evaluate(load_model(args.model), chosen, tasks=args.tasks, train_cases=rest, look=look, **extra)

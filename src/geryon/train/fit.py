@@ -24,7 +24,7 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import splits
+from geryon.train import leaks, splits
 from geryon.train.check import check, start_document, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
@@ -84,6 +84,7 @@ def fit(
     recipe = checked(recipe, out, where, tell)
     tasks = recipe.task_values()
     start = start_document(recipe)
+    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
     learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
     samples = [*learning, *checking]
     settings = loop_settings(recipe, where)

@@ -81,7 +81,10 @@ def _maps(raw: dict[str, Any], tasks: Sequence[str]) -> list[str]:
 
 
 def _split(raw: dict[str, Any]) -> list[str]:
-    """Sources that the split names and the recipe has not: their groups would be learnt from without a sound."""
+    """Misspelt sources of a split, whose groups would be learnt from without a sound.
+
+    Public sets that the recipe does not name may stand in held_out: other sets hold their images again.
+    """
     split = raw.get("split")
     if not isinstance(split, dict):
         return []
@@ -89,7 +92,8 @@ def _split(raw: dict[str, Any]) -> list[str]:
     held_out = split.get("held_out")
     named = [(f"held_out.{name}", name) for name in (held_out if isinstance(held_out, dict) else ())]
     named += [(f"train_only[{i}]", name) for i, name in enumerate(listed(split, "train_only"))]
-    return [f"split.{at}: the recipe has no such source{nearest(str(n), mine)}" for at, n in named if n not in mine]
+    known = [*mine, *(plugins.names(SOURCES, "geryon.sources") if named else ())]
+    return [f"split.{at}: the recipe has no such source{nearest(str(n), known)}" for at, n in named if n not in known]
 
 
 def _double(raw: dict[str, Any], key: str) -> list[str]:

@@ -134,6 +134,9 @@ def source_of(own: OwnChoice, *, mpp: float) -> Source:
         citation=f"own annotations ({own.format})",
         tasks=(own.task,),
         cases=partial(_cases, own, mpp),
+        mpp=f"{own.mpp:g}" if own.mpp else "as the scanner wrote it",
+        groups=own.group if own.group in GROUP_WORDS else f"by name: {own.group}",
+        verified="its own files",
         facts=json.dumps(told_of, sort_keys=True),
     )
 
