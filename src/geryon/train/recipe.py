@@ -20,6 +20,7 @@ from geryon.errors import InputError, UsageError
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.tasks.task import TASKS, Task, get_task, with_classes
 from geryon.train.augment import STRICT
+from geryon.train.presets import PRESETS, fill_preset
 from geryon.train.settings import LoopSettings
 from geryon.train.source import SOURCES, Source, get_source
 
@@ -131,7 +132,7 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
         raise UsageError(
             what=f"is no YAML: {' '.join(str(error).split())}", where=where, mend="mend the document"
         ) from error
-    faults = _names(raw)
+    faults = _names(raw) + fill_preset(raw)
     try:
         recipe = _ADAPTER.validate_python(raw)
     except pydantic.ValidationError as error:
@@ -147,7 +148,10 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
 
 def schema() -> str:
     """What may stand in a recipe, as JSON Schema."""
-    return json.dumps(_ADAPTER.json_schema(), indent=2, ensure_ascii=False)
+    document = _ADAPTER.json_schema()
+    told = "What the other settings change: a name of docs/augmentation.md"
+    document["$defs"]["AugmentSettings"]["properties"]["preset"] = {"enum": list(PRESETS), "description": told}
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 class _Loader(yaml.SafeLoader):
