@@ -22,7 +22,7 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import find_model, heads_of
+from geryon.nets.model import find_model, heads_of, shipped_models
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
@@ -83,11 +83,11 @@ def fit(
     out = Path(out)
     tasks = recipe.task_values()
     start = start_document(recipe)
+    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
-    network = build(recipe, tasks, tell)
     validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
     trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
@@ -100,7 +100,8 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
     """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
     if recipe.net.start in ("", "imagenet"):
         return None
-    document = weights.read_document(find_model(recipe.net.start))
+    own = _of_topology(recipe, "read_start")
+    document = own(recipe.net.start) if own else weights.read_document(find_model(recipe.net.start))
     if document.use not in ALLOWED[recipe.licence]:
         raise UsageError(
             what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
@@ -124,7 +125,7 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
         sources=document.sources + tuple(source for source in start.sources if source.name not in own),
         use="research" if "research" in (document.use, start.use) else "open",
         held_out=held_out,
-        training={**document.training, "started_from": f"{start.name} {start.version}"},
+        training={**document.training, "started_from": f"{start.name} {start.version}".strip()},
     )
 
 
@@ -204,14 +205,27 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     chosen = recipe.net
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
     network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
+    own = _of_topology(recipe, "start_from")
     if chosen.start == "imagenet":
         _start_from_imagenet(network, make)
+    elif own:
+        own(network, chosen.settings, chosen.start)
     elif chosen.start:
         n = start_from(network, find_model(chosen.start))
         whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
         if n < whole:
             tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
     return network
+
+
+def _of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:
+    """The topology's function of that name, where the recipe starts from a place that is no model of ours."""
+    start = recipe.net.start
+    if start in ("", "imagenet", *shipped_models()) or start.endswith(".safetensors") or Path(start).is_file():
+        return None
+    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
+    found: Callable[..., Any] | None = getattr(sys.modules[make.__module__], name, None)
+    return found
 
 
 def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> None:
