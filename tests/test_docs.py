@@ -19,6 +19,7 @@ from geryon.flows.measure import MEASURES
 from geryon.nets.engine import ENGINES
 from geryon.nets.foreign import IMPORTERS
 from geryon.nets.model import shipped_models
+from geryon.slides.normalise import NORMALISERS
 from geryon.slides.reader import READERS
 from geryon.store.export import EXPORTERS
 from geryon.tasks.task import TASKS
@@ -50,6 +51,7 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "tasks": plugins.names(TASKS, "geryon.tasks"),
         "measures": plugins.names(MEASURES, "geryon.measures"),
         "to": plugins.names(EXPORTERS, "geryon.exporters"),
+        "normalise": ["", *plugins.names(NORMALISERS, "geryon.normalisers")],
         "engine": ["auto", *plugins.names(ENGINES, "geryon.engines")],
         "reader": plugins.names(READERS, "geryon.readers"),
         "source": plugins.names(SOURCES, "geryon.sources"),
@@ -76,6 +78,7 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "geryon segment a.svs --out b --model geryon-xl",
         "geryon segment a.svs --out b --engine tpu",
         "geryon segment a.svs --out b --measures shape,weight",
+        "geryon segment a.svs --out b --normalise vahadane",
         "geryon export b/a --to docx",
         "geryon import-weights hovernet a.tar --out b.safetensors",
         "geryon evaluate geryon-s --source nowhere --root a",

@@ -13,6 +13,7 @@ import numpy as np
 from geryon.errors import InputError
 from geryon.train.augment import AugmentSettings, augment
 from geryon.train.sampling import GRID_PX, Draw
+from geryon.train.warp import Warp, centre_of, draw_warp, warped
 
 TARGET_UNIT, WEIGHT_UNIT = 255.0, 32.0
 """A packed target byte is the value times 255, a packed weight byte the weight times 32."""
@@ -96,27 +97,51 @@ def assemble(
     colours: AugmentSettings,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Images, targets and weights of the draws; outside a sample is white glass of weight 0."""
-    images = np.stack([_image(samples[d.sample], d, crop_px, colours) for d in draws])
+    crops = [Crop(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
+    images = np.stack([_image(samples[c.draw.sample].image, c, colours) for c in crops])
     targets: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
     for name, shape in shapes.items():
         side = crop_px // shape.stride
         weight = np.zeros((len(draws), side, side), np.uint8)
         target = np.zeros((len(draws), side, side, shape.channels), np.uint8)
-        for i, d in enumerate(draws):
-            sample = samples[d.sample]
+        for i, crop in enumerate(crops):
+            sample = samples[crop.draw.sample]
             if name in sample.targets:
-                at = (d.y_px // shape.stride, d.x_px // shape.stride)
-                weight[i] = turned(cut(sample.weights[name], at, side, 0), d.turn)
-                target[i] = turned(cut(sample.targets[name], at, side, 0), d.turn)
+                weight[i] = crop.of(sample.weights[name], shape.stride)
+                target[i] = crop.of(sample.targets[name], shape.stride, smooth=shape.channels == 1)
         if weight.any():
             targets[name], weights[name] = target, weight
     return images, targets, weights
 
 
-def _image(sample: Sample, d: Draw, crop_px: int, colours: AugmentSettings) -> np.ndarray:
-    image = np.ascontiguousarray(turned(cut(sample.image, (d.y_px, d.x_px), crop_px, 255), d.turn))
-    return augment(image, np.random.default_rng(d.seed), colours)
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A draw, how it is deformed, and its side."""
+
+    draw: Draw
+    warp: Warp | None
+    side_px: int
+
+    def of(self, array: np.ndarray, stride: int = 1, *, fill: int = 0, smooth: bool = False) -> np.ndarray:
+        """What the crop holds of a sample's array [y, x, ...] whose pixels are `stride` of the image's.
+
+        Where it is deformed, `smooth` interpolates between amounts; classes and weights are the nearest pixel's.
+        """
+        d, warp = self.draw, self.warp
+        if warp is None:
+            part = cut(array, (d.y_px // stride, d.x_px // stride), self.side_px // stride, fill)
+        else:
+            size = array.shape[1] * stride, array.shape[0] * stride
+            centre = centre_of((d.x_px, d.y_px), size, warp, self.side_px)
+            grid = self.side_px, stride
+            part = warped(array, centre=centre, warp=warp, grid=grid, fill=fill, smooth=smooth)
+        return turned(part, d.turn)
+
+
+def _image(image: np.ndarray, crop: Crop, colours: AugmentSettings) -> np.ndarray:
+    seen = np.ascontiguousarray(crop.of(image, fill=255, smooth=True))
+    return augment(seen, np.random.default_rng(crop.draw.seed), colours)
 
 
 def cut(array: np.ndarray, at: tuple[int, int], side: int, fill: int) -> np.ndarray:

@@ -6,9 +6,11 @@ together; a document that is wrong in one place is still checked in the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +18,7 @@ from geryon import plugins
 from geryon.errors import GeryonError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import find_model, heads_of
+from geryon.nets.model import find_model, heads_of, shipped_models
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument
 from geryon.train import own, splits
@@ -111,7 +113,8 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
     """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
     if recipe.net.start in ("", "imagenet"):
         return None
-    document = weights.read_document(find_model(recipe.net.start))
+    own = of_topology(recipe, "read_start")
+    document = own(recipe.net.start) if own else weights.read_document(find_model(recipe.net.start))
     if document.use not in ALLOWED[recipe.licence]:
         raise UsageError(
             what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
@@ -119,6 +122,16 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
             mend="write licence: research, or start from a model of open use",
         )
     return document
+
+
+def of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:
+    """The topology's function of that name, where the recipe starts from a place that is no model of ours."""
+    start = recipe.net.start
+    if start in ("", "imagenet", *shipped_models()) or start.endswith(".safetensors") or Path(start).is_file():
+        return None
+    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
+    found: Callable[..., Any] | None = getattr(sys.modules[make.__module__], name, None)
+    return found
 
 
 def warnings_of(items: Sequence[splits.Placed], split: Split) -> list[str]:

@@ -25,7 +25,7 @@ from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
 from geryon.train import leaks, splits
-from geryon.train.check import check, start_document, warnings_of
+from geryon.train.check import check, of_topology, start_document, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place
@@ -84,12 +84,12 @@ def fit(
     recipe = checked(recipe, out, where, tell)
     tasks = recipe.task_values()
     start = start_document(recipe)
+    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
     leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
     learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
     samples = [*learning, *checking]
     settings = loop_settings(recipe, where)
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
-    network = build(recipe, tasks, tell)
     validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
     trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
@@ -124,7 +124,7 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
         sources=document.sources + tuple(source for source in start.sources if source.name not in own),
         use="research" if "research" in (document.use, start.use) else "open",
         held_out=held_out,
-        training={**document.training, "started_from": f"{start.name} {start.version}"},
+        training={**document.training, "started_from": f"{start.name} {start.version}".strip()},
     )
 
 
@@ -208,8 +208,11 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     chosen = recipe.net
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
     network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
+    own = of_topology(recipe, "start_from")
     if chosen.start == "imagenet":
         _start_from_imagenet(network, make)
+    elif own:
+        own(network, chosen.settings, chosen.start)
     elif chosen.start:
         n = start_from(network, find_model(chosen.start))
         whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
