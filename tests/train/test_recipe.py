@@ -93,7 +93,7 @@ licence: open
 tasks: [nuclei, bones]
 net: {name: giant}
 sources: [{name: studied}, {name: nowhere}, {name: free, share: many}]
-train: {steps: 0, lr: -1, batches: 3}
+train: {steps: 0, lr: -1, batchs: 3}
 """)
     for part in (
         "name: is missing",
@@ -102,7 +102,7 @@ train: {steps: 0, lr: -1, batches: 3}
         "sources[0].name: studied is for research (terms of studied), the recipe's licence is open",
         "sources[1].name: no source is called 'nowhere'",
         "sources[2].share: ",
-        "train.batches: there is no such setting",
+        "train.batchs: there is no such setting",
     ):
         assert part in said
     assert "train: steps is 0, must be at least 1; lr is -1.0" in fault(

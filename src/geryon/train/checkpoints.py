@@ -85,9 +85,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _no_state(path: Path, error: Exception) -> InputError:
-    return InputError(
-        what=f"is no training state: {error}", where=str(path), mend="remove it, or choose another --out"
-    )
+    return InputError(what=f"is no training state: {error}", where=str(path), mend="remove it, or choose another --out")
 
 
 def restore(learner: Learner, out: Path) -> Progress:

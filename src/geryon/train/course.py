@@ -145,7 +145,7 @@ def _log(course: Course) -> None:
         "crops_per_second": crops / seconds,
         "waiting": tally.waited / seconds,
         **tally.figures(course.aims),
-        **{f"{name} weight": math.exp(-float(s)) for name, s in course.learner.balance.items()},
+        **{f"{name} weight": math.exp(-s.item()) for name, s in course.learner.balance.items()},
     }
     told = {name: curves.told(value) for name, value in figures.items()}
     curves.append(course.out / curves.LOG, {"step": progress.step, **told})

@@ -26,13 +26,14 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train.learner import choose_place
-from geryon.train.loop import Trained, train
+from geryon.train import curves, processes
+from geryon.train.learner import choose_place, device_kind
+from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source
-from geryon.train.validate import Validation
+from geryon.train.validate import Validation, figure_names
 
 PACK = "samples.pack"
 Measure = Callable[[Path], Mapping[str, Any]]
@@ -60,7 +61,9 @@ class Fitted:
     """What a fit leaves in its folder."""
 
     model: Path | None
-    """None where it was stopped before its end."""
+    """None where it was stopped before its end, and in all but the first of several processes."""
+    whole: bool
+    """False where it was stopped before its end."""
     card: Path | None
     sha256: str
     step: int
@@ -77,23 +80,43 @@ def fit(
 ) -> Fitted:
     """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
 
-    `measure` may evaluate the finished model; its figures enter the model's document and card.
+    `measure` may evaluate the finished model; its figures enter the model's document and card. Under torchrun the
+    processes learn together, and the first one packs, writes and tells.
     """
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
     tasks = recipe.task_values()
     start = start_document(recipe)
-    samples = gather(recipe, tasks, out, where, tell)
-    learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)
-    losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
-    network = build(recipe, tasks, tell)
-    validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
-    trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
-    if not trained.whole:
-        return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
+    losses = chosen_losses({f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}, settings)
+    check_wishes(settings, losses)
+    with processes.joined(device_kind(settings)):
+        tell = tell if processes.rank() == 0 else nobody
+        samples = gather(recipe, tasks, out, where, tell)
+        learning, checking = split_samples(samples, recipe.split)
+        network = build(recipe, tasks, tell)
+        device = choose_place(settings).device
+        validate = Validation(samples=checking, losses=losses, device=device) if checking else None
+        trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
+        if not trained.whole or processes.rank() > 0:
+            return Fitted(
+                model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
+            )
     document = describe(recipe, tasks, samples, trained)
     return save(heir(document, start) if start else document, trained, out, measure)
+
+
+def check_wishes(settings: LoopSettings, losses: Mapping[str, str]) -> None:
+    """Refuse, before any work, what the settings ask for and can't be had."""
+    if settings.tensorboard:
+        curves.check_board()
+    known = figure_names(losses)
+    if settings.best and settings.best not in known:
+        raise UsageError(
+            what=f"no figure of the validation is called {settings.best!r}",
+            where="train.best",
+            mend=f"choose one of: {', '.join(known)}",
+        )
 
 
 def start_document(recipe: Recipe) -> ModelDocument | None:
@@ -131,11 +154,11 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
     path = where.samples or where.pack or out / PACK
-    if where.samples:
-        if not path.exists():
-            raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
-    else:
+    if where.samples and not path.exists():
+        raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
+    if processes.rank() == 0 and not where.samples:
         _pack(path, recipe, tasks, where.data, tell)
+    processes.wait()
     samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
     check_sources(samples, recipe)
     return samples
@@ -263,6 +286,7 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
             "steps": trained.step,
             "crops": trained.step * recipe.train.batch,
             "validation": dict(trained.figures),
+            **({"chosen": dict(trained.chosen)} if trained.chosen else {}),
         },
     )
 
@@ -276,4 +300,4 @@ def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure 
         document = replace(document, training={**document.training, "measured": dict(measure(model))})
         sha256 = weights.save_model(model, tensors, document)
     weights.write_card(card, document, sha256=sha256)
-    return Fitted(model=model, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
+    return Fitted(model=model, whole=True, card=card, sha256=sha256, step=trained.step, figures=trained.figures)

@@ -45,13 +45,13 @@ def choose_place(settings: LoopSettings) -> Place:
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return Place(
-        device=torch.device(device, processes.local_card() if device == "cuda" and processes.count() > 1 else None),
+        device=torch.device(f"cuda:{processes.local_card()}" if device == "cuda" else device),
         autocast=settings.precision == "bfloat16" or (settings.precision == "auto" and fast),
     )
 
 
 def device_kind(settings: LoopSettings) -> str:
-    """"cuda" or "cpu"."""
+    """ "cuda" or "cpu"."""
     return settings.device if settings.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
 
 

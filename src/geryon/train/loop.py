@@ -166,9 +166,7 @@ def make_aims(
     for name in (name for name, weight in weights.items() if weight > 0):
         loss = get_loss(losses[name])
         of_class = class_weights(samples, name, settings.class_power) if loss.channels == "classes" else ()
-        aims[name] = Aim(
-            loss=loss, channels=shapes[name].channels, weight=weights[name], class_weights=of_class
-        )
+        aims[name] = Aim(loss=loss, channels=shapes[name].channels, weight=weights[name], class_weights=of_class)
     return aims
 
 

@@ -31,7 +31,7 @@ SMALLEST_PX = 320
 KEY = "geryon-pack"
 MADE_FOR = "geryon-pack-key"
 """Beside it: the digest of what was asked for, so that a pack made for another recipe is not taken."""
-FORMAT = 2
+FORMAT = 3
 """Of what is packed: raised when the same case would give another sample."""
 
 

@@ -217,12 +217,14 @@ def _source_faults(raw: dict[str, Any]) -> list[str]:
 
 def _map_faults(raw: dict[str, Any], tasks: Sequence[str]) -> list[str]:
     train = raw.get("train")
-    weights = train.get("map_weights") if isinstance(train, dict) else None
     shares = train.get("shares") if isinstance(train, dict) else None
     maps = [f"{t}/{m.name}" for t in tasks for m in get_task(t).maps]
     faults = ["train.shares: write each source's share beside its name"] if shares else []
-    wrong = [name for name in weights if name not in maps] if isinstance(weights, dict) else []
-    return faults + [f"train.map_weights.{name}: {_no('map', str(name), maps)}" for name in wrong]
+    for key in ("map_weights", "map_losses"):
+        given = train.get(key) if isinstance(train, dict) else None
+        wrong = [name for name in given if name not in maps] if isinstance(given, dict) else []
+        faults += [f"train.{key}.{name}: {_no('map', str(name), maps)}" for name in wrong]
+    return faults
 
 
 def _double(raw: dict[str, Any], key: str) -> list[str]:

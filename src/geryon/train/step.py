@@ -167,7 +167,7 @@ def rows_of(batch: Batch) -> dict[str, np.ndarray]:
     known: dict[str, np.ndarray] = {}
     for name, weight in batch.weights.items():
         task, any_known = task_of(name), weight.any(axis=(1, 2))
-        known[task] = known[task] | any_known if task in known else any_known
+        known[task] = np.logical_or(known.get(task, False), any_known)
     return {task: np.flatnonzero(of) for task, of in known.items()}
 
 
@@ -194,7 +194,8 @@ def _check_finite(norm: Tensor, fed: Sequence[Batch], parts: Sequence[Mapping[st
     for batch, sums in zip(fed, parts, strict=True):
         for name, each in sums.items():
             bad = each.crops[(~torch.isfinite(each.sums).all(dim=1)).cpu().numpy()]
-            faults += [f"{name} on {_named(batch, bad)}"] if len(bad) else []
+            knows = batch.weights[name][bad].any(axis=(1, 2))
+            faults += [f"{name} on {_named(batch, bad[knows] if knows.any() else bad)}"] if len(bad) else []
     crops = [str(crop) for batch in fed for crop in batch.crops]
     raise InputError(
         what=f"the loss is not finite: {'; '.join(faults)}"
@@ -206,7 +207,7 @@ def _check_finite(norm: Tensor, fed: Sequence[Batch], parts: Sequence[Mapping[st
 
 
 def _named(batch: Batch, crops: np.ndarray) -> str:
-    named = [str(batch.crops[i]) for i in crops[:TOLD].tolist()]
+    named = list(dict.fromkeys(str(batch.crops[i]) for i in crops.tolist()))
     sources = sorted({batch.crops[i].source for i in crops.tolist()})
-    more = f" and {len(crops) - TOLD} more crops (sources: {', '.join(sources)})" if len(crops) > TOLD else ""
-    return ", ".join(named) + more
+    more = f" and {len(named) - TOLD} more crops (sources: {', '.join(sources)})" if len(named) > TOLD else ""
+    return ", ".join(named[:TOLD]) + more

@@ -72,9 +72,7 @@ class Validation:
                 figures |= {by(key, source) if source else key: value for key, value in told.items()}
         return figures
 
-    def _judged(
-        self, network: nn.Module, sample: Sample, losses: Mapping[str, Loss]
-    ) -> list[tuple[str, _Sums]]:
+    def _judged(self, network: nn.Module, sample: Sample, losses: Mapping[str, Loss]) -> list[tuple[str, _Sums]]:
         y, height = middle(sample.image.shape[0])
         x, width = middle(sample.image.shape[1])
         image = torch.from_numpy(np.ascontiguousarray(sample.image[y : y + height, x : x + width]))
