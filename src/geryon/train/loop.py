@@ -184,6 +184,12 @@ def _check(losses: Mapping[str, str], settings: LoopSettings, validate: Validate
         raise UsageError(
             what="the best epoch can't be told without validation", where="best", mend="set split.validation above 0"
         )
+    if settings.batch < processes.count():
+        raise UsageError(
+            what=f"a batch of {settings.batch} can't be shared by {processes.count()} processes",
+            where="batch",
+            mend="raise it, or start fewer processes",
+        )
     if settings.tensorboard:
         curves.check_board()
 
