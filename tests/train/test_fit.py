@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from geryon.errors import InputError, UsageError
+from geryon.events import Warned
 from geryon.nets import weights
 from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
@@ -51,7 +52,10 @@ def samples():
 @pytest.fixture(autouse=True)
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
-    fakes = {n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020") for n, u in uses.items()}
+    fakes = {
+        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", holds=())
+        for n, u in uses.items()
+    }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
     for name in fakes:
         monkeypatch.setitem(recipes.SOURCES, name, f"fake_sources:{name}")
@@ -93,6 +97,14 @@ def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
     network = filled(document, weights.read_tensors(fitted.model), heads_of(document.task_values(), document.mpp))
     assert network(torch.zeros(1, 3, 64, 64))["lumina/inside"].shape[1] == 1
     assert fitted.sha256 in fitted.card.read_text() and "terms of studied" in fitted.card.read_text()
+
+
+def test_a_fit_warns_where_one_source_holds_images_of_another(tmp_path, where, monkeypatch):
+    monkeypatch.setattr(sys.modules["fake_sources"].free, "holds", ("studied",))
+    told = []
+    fit(parse_recipe(RECIPE), out=tmp_path, where=replace(where, stop=lambda: True), tell=told.append)
+    texts = [event.text for event in told if isinstance(event, Warned)]
+    assert texts[0].startswith("free holds images of studied again")
 
 
 def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path, where):

@@ -26,7 +26,7 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import curves, processes
+from geryon.train import curves, leaks, processes
 from geryon.train.learner import choose_place, device_kind
 from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
@@ -92,6 +92,7 @@ def fit(
     check_wishes(settings, losses)
     with processes.joined(device_kind(settings)):
         tell = tell if processes.rank() == 0 else nobody
+        leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
         samples = gather(recipe, tasks, out, where, tell)
         learning, checking = split_samples(samples, recipe.split)
         network = build(recipe, tasks, tell)
