@@ -5,7 +5,9 @@
 One JSON line. A step of the loop waits for its batch, which threads prepare (draw, cut, turn, colour, stack), goes
 forward and backward, clips, moves the weights and their average, and sums up the log. The bare pass is forward and
 backward of the same batches, which are there already. Both in turn, `share` is the median over rounds of loop speed /
-bare speed. Without a pack, images are smooth noise, each labelled for one task, as the sources are.
+bare speed. `processor_share` is the same in processor seconds of all threads, which other work on the machine does
+not change; on a card it says nothing. Without a pack, images are smooth noise, each labelled for one task, as the
+sources are.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import cv2
 import numpy as np
@@ -49,10 +51,11 @@ def main() -> int:
     recipe = read_recipe(args.recipe)
     recipe = replace(recipe, net=replace(recipe.net, start=""))
     samples = list(load_pack(args.samples)) if args.samples else made_up(recipe)
-    loop, bare, waited = measured(recipe, samples, args)
+    loop, bare, waited, processor = measured(recipe, samples, args)
     say(
         benchmark="training_step",
         share=round(statistics.median(b / a for a, b in zip(loop, bare, strict=True)), 3),
+        processor_share=round(statistics.median(processor), 3),
         loop_steps_a_second=round(args.steps / statistics.median(loop), 3),
         bare_steps_a_second=round(args.steps / statistics.median(bare), 3),
         waiting=round(statistics.median(w / a for a, w in zip(loop, waited, strict=True)), 3),
@@ -94,8 +97,9 @@ def made_up(recipe: Recipe) -> list[Sample]:
 
 def measured(
     recipe: Recipe, samples: list[Sample], args: argparse.Namespace
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of each round's steps in the loop, of the bare passes over the same batches, and of waiting."""
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Seconds of each round's steps in the loop, of the bare passes over the same batches, and of waiting; and the
+    processor seconds of the bare passes over those of the loop."""
     sources = {s.source for s in samples}
     settings = loop_settings(recipe, Where())
     settings = replace(
@@ -114,10 +118,11 @@ def measured(
     learner = set_up(build(recipe, tasks, lambda event: None), settings, choose_place(settings), tuple(aims))
     feed = make_feed(samples, losses, settings)
     make = partial(make_batch, samples=samples, shapes={m: shapes[m] for m in aims}, feed=feed, settings=settings)
-    loop, bare, waited = [], [], []
+    loop, bare, waited, processor = [], [], [], []
     for turn in range(args.rounds + 1):
         numbers = range(turn * (args.steps + 1), (turn + 1) * (args.steps + 1))
         stream = batches.ahead(make, numbers, threads=_threads(settings), depth=settings.ahead)
+        busy = process_time()
         next(stream)
         tally, kept, idle, began = curves.Tally(since=0, sources=curves.sources_of(samples, aims)), [], 0.0, now()
         for _ in range(args.steps):
@@ -129,12 +134,13 @@ def measured(
         loop.append(now() - began)
         waited.append(idle)
         stream.close()
-        began = now()
+        began, busy, in_loop = now(), process_time(), process_time() - busy
         for batch in kept:
             learner.optimizer.zero_grad(set_to_none=True)
             backward(learner, batch, aims, 1.0)
         bare.append(now() - began)
-    return loop[1:], bare[1:], waited[1:]
+        processor.append((process_time() - busy) / in_loop)
+    return loop[1:], bare[1:], waited[1:], processor[1:]
 
 
 def now() -> float:
