@@ -76,6 +76,9 @@ def measured(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         batch=args.batch,
         crop_px=args.crop_px,
         ema=0.99,
+        best="",
+        patience=0,
+        epoch_steps=0,
         shares={source: share for source, share in settings.shares.items() if source in present},
         **VARIANTS[name],
     )

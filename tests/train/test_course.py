@@ -11,7 +11,6 @@ import torch
 from geryon.errors import InputError, MissingPartError, UsageError
 from geryon.events import Advanced
 from geryon.train import checkpoints, course, curves, feeding, loop, step
-from geryon.train.fit import check_wishes
 from geryon.train.validate import Validation, figure_names
 from tests.train.squares import LOSSES, SETTINGS, square, tiny
 
@@ -82,9 +81,6 @@ def test_a_best_figure_that_can_not_be_had_is_refused(samples, tmp_path):
         loop.train(tiny(), samples, LOSSES, EPOCHS, out=tmp_path)
     with pytest.raises(InputError, match="no figure 'squares dice'"):
         loop.train(tiny(), samples, LOSSES, EPOCHS, out=tmp_path, validate=lambda network: {"pq": 1.0})
-    with pytest.raises(UsageError, match=r"'squares dice'.*squares/inside dice.*squares/class accuracy"):
-        check_wishes(EPOCHS, LOSSES)
-    check_wishes(replace(EPOCHS, best="squares/inside dice"), LOSSES)
 
 
 def test_the_rate_of_the_published_schedule_drops_by_ten(samples):
@@ -178,8 +174,6 @@ def test_tensorboard_that_is_not_installed_is_asked_for_by_name(samples, tmp_pat
     with pytest.raises(MissingPartError, match=r'pip install "geryon\[tensorboard\]"') as caught:
         loop.train(tiny(), samples, LOSSES, asked, out=tmp_path / "run")
     assert caught.value.exit_code == 4 and not (tmp_path / "run").exists()
-    with pytest.raises(MissingPartError):
-        check_wishes(asked, LOSSES)
 
 
 def test_tensorboard_gets_what_the_tables_get(samples, tmp_path):

@@ -5,12 +5,10 @@ The same call resumes: samples already packed and the state of the loop are take
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,16 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import curves, leaks, processes
+from geryon.train import curves, leaks, processes, splits
+from geryon.train.check import check, start_document, warnings_of
+from geryon.train.checkpoints import STATE
+from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place, device_kind
 from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
-from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
+from geryon.train.recipe import Recipe
 from geryon.train.settings import LoopSettings
-from geryon.train.source import get_source
-from geryon.train.validate import Validation, figure_names
+from geryon.train.validate import Validation
 
 PACK = "samples.pack"
 Measure = Callable[[Path], Mapping[str, Any]]
@@ -83,23 +83,24 @@ def fit(
     `measure` may evaluate the finished model; its figures enter the model's document and card. Under torchrun the
     processes learn together, and the first one packs, writes and tells.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
-    out = Path(out)
+    out, tell = Path(out), tell if processes.is_first() else nobody
+    recipe = checked(recipe, out, where, tell)
+    if recipe.train.tensorboard:
+        curves.check_board()
     tasks = recipe.task_values()
     start = start_document(recipe)
     settings = loop_settings(recipe, where)
     losses = chosen_losses({f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}, settings)
-    check_wishes(settings, losses)
     with processes.joined(device_kind(settings)):
-        tell = tell if processes.rank() == 0 else nobody
         leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
-        samples = gather(recipe, tasks, out, where, tell)
-        learning, checking = split_samples(samples, recipe.split)
+        with processes.first_alone():
+            learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
+        samples = [*learning, *checking]
         network = build(recipe, tasks, tell)
         device = choose_place(settings).device
         validate = Validation(samples=checking, losses=losses, device=device) if checking else None
         trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
-        if not trained.whole or processes.rank() > 0:
+        if not trained.whole or not processes.is_first():
             return Fitted(
                 model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
             )
@@ -107,31 +108,16 @@ def fit(
     return save(heir(document, start) if start else document, trained, out, measure)
 
 
-def check_wishes(settings: LoopSettings, losses: Mapping[str, str]) -> None:
-    """Refuse, before any work, what the settings ask for and can't be had."""
-    if settings.tensorboard:
-        curves.check_board()
-    known = figure_names(losses)
-    if settings.best and settings.best not in known:
-        raise UsageError(
-            what=f"no figure of the validation is called {settings.best!r}",
-            where="train.best",
-            mend=f"choose one of: {', '.join(known)}",
-        )
+def checked(recipe: Recipe | str | Path, out: Path, where: Where, tell: Tell) -> Recipe:
+    """The recipe without faults; folders of sources are looked at where they are still to be packed."""
+    given = recipe if isinstance(recipe, Recipe) else Path(recipe)
+    files = where.samples is None and not pack_path(out, where).exists()
+    return check(given, data=where.data, files=files, tell=tell).recipe
 
 
-def start_document(recipe: Recipe) -> ModelDocument | None:
-    """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
-    if recipe.net.start in ("", "imagenet"):
-        return None
-    document = weights.read_document(find_model(recipe.net.start))
-    if document.use not in ALLOWED[recipe.licence]:
-        raise UsageError(
-            what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
-            where=f"net.start ({recipe.net.start})",
-            mend="write licence: research, or start from a model of open use",
-        )
-    return document
+def pack_path(out: Path, where: Where) -> Path:
+    """Where the samples of a run lie."""
+    return where.samples or where.pack or out / PACK
 
 
 def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
@@ -154,21 +140,24 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
 
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
-    path = where.samples or where.pack or out / PACK
-    if where.samples and not path.exists():
-        raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
-    if processes.rank() == 0 and not where.samples:
+    path = pack_path(out, where)
+    if where.samples:
+        if not path.exists():
+            raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
+    else:
         _pack(path, recipe, tasks, where.data, tell)
-    processes.wait()
-    samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
+    samples = list(load_pack(path))
     check_sources(samples, recipe)
     return samples
 
 
 def _pack(path: Path, recipe: Recipe, tasks: Sequence[Task], data: Path, tell: Tell) -> None:
     """See that the pack of this recipe is there: take over the one that was made for it, refuse one for another."""
-    roots = {c.name: c.root or c.name for c in recipe.sources}
-    asked = [Asked(get_source(c.name), data / roots[c.name], c.scales, roots[c.name]) for c in recipe.sources]
+    roots = [c.root or c.name for c in recipe.sources]
+    asked = [
+        Asked(source, data / root, choice.scales, root)
+        for source, root, choice in zip(recipe.source_values(), roots, recipe.sources, strict=True)
+    ]
     if not path.exists():
         write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
     elif key_of_pack(path) != pack_key(asked, tasks, mpp=recipe.mpp):
@@ -191,29 +180,30 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
         )
 
 
-def is_held_out(sample: Sample, split: Split) -> bool:
-    """True for samples that the recipe keeps away from training and validation, by group or by name."""
-    kept_away = split.held_out.get(sample.source, ())
-    return any(fnmatchcase(sample.group, each) or fnmatchcase(sample.name, each) for each in kept_away)
+def split_samples(
+    samples: Sequence[Sample], recipe: Recipe, out: Path, tell: Tell
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from and to validate on; the split is saved in `out`, or must be the one that is saved there."""
+    faults = splits.faults(samples, recipe.split)
+    if faults:
+        raise refuse(told(faults), where=recipe.name, is_input=False)
+    for note in warnings_of(samples, recipe.split):
+        tell(Warned(text=note))
+    if (out / STATE).exists() and not (out / splits.FILE).exists():
+        raise UsageError(
+            what=f"there is a training state without {splits.FILE}: nobody knows what it has learnt from",
+            where=str(out),
+            mend="choose another --out",
+        )
+    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe)))
+    placed = list(zip(samples, splits.sides(samples, recipe.split), strict=True))
+    return [s for s, side in placed if side == splits.TRAIN], [s for s, side in placed if side == splits.VALIDATION]
 
 
-def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from and to validate on; no group (patient) is in both.
-
-    Groups are ranked by a digest of their names, so one more group does not shuffle the others.
-    """
-    kept_out: set[tuple[str, str]] = set()
-    for source in sorted({s.source for s in samples}):
-        groups = sorted({s.group for s in samples if s.source == source}, key=lambda g: _rank(split.seed, source, g))
-        if split.validation > 0 and len(groups) > 1:
-            n = min(len(groups) - 1, max(1, round(split.validation * len(groups))))
-            kept_out |= {(source, group) for group in groups[:n]}
-    learning = [s for s in samples if (s.source, s.group) not in kept_out]
-    return learning, [s for s in samples if (s.source, s.group) in kept_out]
-
-
-def _rank(seed: int, source: str, group: str) -> str:
-    return hashlib.sha256(f"{seed}/{source}/{group}".encode()).hexdigest()
+def begun_with(recipe: Recipe) -> str:
+    """The model that weights come from at first, with its use: a run that began with another does not go on."""
+    document = start_document(recipe)
+    return f"{document.name} {document.version} ({document.use} use)" if document else recipe.net.start
 
 
 def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:

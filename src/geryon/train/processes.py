@@ -52,6 +52,21 @@ def joined(device: str) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+def is_first() -> bool:
+    """True in the process that writes and tells, before it has joined the others, too."""
+    return int(os.environ.get("RANK", "0")) == 0 or int(os.environ.get("WORLD_SIZE", "1")) < 2
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """What the first process does before all others do the same and find it done."""
+    if rank() > 0:
+        wait()
+    yield
+    if rank() == 0:
+        wait()
+
+
 def wait() -> None:
     """Until every process is here."""
     if count() > 1:
