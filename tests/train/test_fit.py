@@ -197,7 +197,7 @@ def test_a_model_that_starts_from_another_carries_its_sources_and_use(tmp_path, 
 def test_research_use_stays_where_the_new_sources_are_open(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.RECIPE", OPEN)
     recipe = started(tmp_path, "research", use="research")
-    trained = SimpleNamespace(step=2, figures={})
+    trained = SimpleNamespace(step=2, figures={}, chosen={})
     document = module.describe(recipe, recipe.task_values(), [], trained)
     assert document.use == "open" and module.heir(document, module.start_document(recipe)).use == "research"
 

@@ -23,10 +23,12 @@ from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument
 from geryon.train import own, splits
 from geryon.train.faults import Fault, of_error, refuse, told
+from geryon.train.loop import chosen_losses
 from geryon.train.own import OwnChoice
 from geryon.train.recipe import Parsed, Recipe, SourceChoice, parse, text_of
 from geryon.train.source import ALLOWED, Case, get_source
 from geryon.train.splits import Item, Split
+from geryon.train.validate import figure_names
 
 NO_CASES = "the source is empty"
 
@@ -106,7 +108,24 @@ def _of_settings(recipe: Recipe) -> list[Fault]:
         start_document(recipe)
     except GeryonError as error:
         faults.append(of_error(error, "net"))
-    return faults
+    return faults + _of_wishes(recipe)
+
+
+def _of_wishes(recipe: Recipe) -> list[Fault]:
+    """Losses that there are not, and a figure for the best epoch that no validation gives."""
+    best = recipe.train.best
+    losses = {f"{t.name}/{m.name}": m.loss for t in recipe.task_values() for m in t.maps}
+    try:
+        known = figure_names(chosen_losses(losses, recipe.train))
+    except UsageError as error:
+        return [of_error(error, "train.map_losses")]
+    if best and best not in known:
+        what, mend = f"no figure of the validation is called {best!r}", f"choose one of: {', '.join(known)}"
+        return [Fault(source="train.best", what=what, mend=mend, is_input=False)]
+    if best and recipe.split.validation == 0:
+        what = "the best epoch can't be told without validation"
+        return [Fault(source="train.best", what=what, mend="set split.validation above 0", is_input=False)]
+    return []
 
 
 def start_document(recipe: Recipe) -> ModelDocument | None:

@@ -24,12 +24,12 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import leaks, splits
+from geryon.train import curves, leaks, processes, splits
 from geryon.train.check import check, of_topology, start_document, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
-from geryon.train.learner import choose_place
-from geryon.train.loop import Trained, train
+from geryon.train.learner import choose_place, device_kind
+from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import Recipe
 from geryon.train.settings import LoopSettings
@@ -61,7 +61,9 @@ class Fitted:
     """What a fit leaves in its folder."""
 
     model: Path | None
-    """None where it was stopped before its end."""
+    """None where it was stopped before its end, and in all but the first of several processes."""
+    whole: bool
+    """False where it was stopped before its end."""
     card: Path | None
     sha256: str
     step: int
@@ -78,22 +80,30 @@ def fit(
 ) -> Fitted:
     """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
 
-    `measure` may evaluate the finished model; its figures enter the model's document and card.
+    `measure` may evaluate the finished model; its figures enter the model's document and card. Under torchrun the
+    processes learn together, and the first one packs, writes and tells.
     """
-    out = Path(out)
+    out, tell = Path(out), tell if processes.is_first() else nobody
     recipe = checked(recipe, out, where, tell)
+    if recipe.train.tensorboard:
+        curves.check_board()
     tasks = recipe.task_values()
     start = start_document(recipe)
-    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
-    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
-    learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
-    samples = [*learning, *checking]
     settings = loop_settings(recipe, where)
-    losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
-    validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
-    trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
-    if not trained.whole:
-        return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
+    losses = chosen_losses({f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}, settings)
+    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
+    with processes.joined(device_kind(settings)):
+        leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
+        with processes.first_alone():
+            learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
+        samples = [*learning, *checking]
+        device = choose_place(settings).device
+        validate = Validation(samples=checking, losses=losses, device=device) if checking else None
+        trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
+        if not trained.whole or not processes.is_first():
+            return Fitted(
+                model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
+            )
     document = describe(recipe, tasks, samples, trained)
     return save(heir(document, start) if start else document, trained, out, measure)
 
@@ -270,6 +280,7 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
             "steps": trained.step,
             "crops": trained.step * recipe.train.batch,
             "validation": dict(trained.figures),
+            **({"chosen": dict(trained.chosen)} if trained.chosen else {}),
         },
     )
 
@@ -283,4 +294,4 @@ def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure 
         document = replace(document, training={**document.training, "measured": dict(measure(model))})
         sha256 = weights.save_model(model, tensors, document)
     weights.write_card(card, document, sha256=sha256)
-    return Fitted(model=model, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
+    return Fitted(model=model, whole=True, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
