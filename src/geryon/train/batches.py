@@ -115,7 +115,7 @@ def assemble(
     colours: AugmentSettings,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Images, targets and weights of the draws; outside a sample is white glass of weight 0."""
-    crops = [Crop(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
+    crops = [View(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
     images = np.stack([_image(samples[c.draw.sample].image, c, colours) for c in crops])
     targets: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
@@ -134,7 +134,7 @@ def assemble(
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class View:
     """A draw, how it is deformed, and its side."""
 
     draw: Draw
@@ -157,7 +157,7 @@ class Crop:
         return turned(part, d.turn)
 
 
-def _image(image: np.ndarray, crop: Crop, colours: AugmentSettings) -> np.ndarray:
+def _image(image: np.ndarray, crop: View, colours: AugmentSettings) -> np.ndarray:
     seen = np.ascontiguousarray(crop.of(image, fill=255, smooth=True))
     return augment(seen, np.random.default_rng(crop.draw.seed), colours)
 
