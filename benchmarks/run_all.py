@@ -7,7 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("import_time", "bytes_per_nucleus", "segment_speed", "tiles", "memory", "cerberus_window", "accuracy")
+NAMES = (
+    "import_time",
+    "bytes_per_nucleus",
+    "segment_speed",
+    "tiles",
+    "memory",
+    "cerberus_window",
+    "augment",
+    "training_step",
+    "accuracy",
+)
 
 
 def main() -> int:

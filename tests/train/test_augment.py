@@ -10,7 +10,7 @@ from geryon.slides.stains import UNIT_STAINS
 from geryon.train import augment as module
 from geryon.train.augment import AugmentSettings, augment
 
-CHANCES = {f.name: 0.0 for f in fields(AugmentSettings) if f.name.endswith("_chance")}
+CHANCES = {f.name: 0.0 for f in fields(AugmentSettings) if f.name.endswith("_chance") and f.name != "warp_chance"}
 OFF = AugmentSettings(**CHANCES)
 
 

@@ -55,7 +55,7 @@ def samples():
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
     fakes = {
-        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", holds=(), facts="")
+        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", facts="", holds=())
         for n, u in uses.items()
     }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
@@ -198,7 +198,7 @@ def test_a_model_that_starts_from_another_carries_its_sources_and_use(tmp_path, 
 def test_research_use_stays_where_the_new_sources_are_open(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.RECIPE", OPEN)
     recipe = started(tmp_path, "research", use="research")
-    trained = SimpleNamespace(step=2, figures={})
+    trained = SimpleNamespace(step=2, figures={}, chosen={})
     document = module.describe(recipe, plan(recipe, None), [], trained)
     assert document.use == "open" and module.heir(document, module.start_document(recipe)).use == "research"
 

@@ -49,6 +49,9 @@ class TestFormats(SourceContract):
     def _made(self, name: str, tmp_path: Path) -> None:
         self.source, self.root = source_of(made(name, tmp_path), mpp=0.5), tmp_path
 
+    def stated_mpp(self) -> list[float]:
+        return [0.5]
+
     def test_groups_are_those_of_the_pattern_and_strata_those_of_the_labels(self) -> None:
         cases = list(self.source.cases(self.root))
         assert {case.group for case in cases} - {"case3"} == {"case1", "case2"}

@@ -72,9 +72,8 @@ def short(path: Path, start: Path, **more: object) -> Recipe:
 
 @pytest.fixture
 def _small_slides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic_signet, "SLIDES", 1)
-    monkeypatch.setattr(synthetic_signet, "CASES_A_SLIDE", 1)
-    monkeypatch.setattr(synthetic_signet, "SIDE_PX", 256)
+    for name, few in (("SLIDES", 1), ("CASES_A_SLIDE", 1), ("DRAWS", 1), ("SIDE_PX", 256)):
+        monkeypatch.setattr(synthetic_signet, name, few)
 
 
 @pytest.mark.parametrize("path", RECIPES.values(), ids=lambda p: p.stem)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     ids = {id(case) for case in chosen}
     rest = [case for case in cases if id(case) not in ids]
     seen = overlays(args.out) if args.out else None
-    look = Look(source=args.source, seen=seen)
+    look = Look(source=args.source, seen=seen, unseen=args.split is not None)
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
     result = evaluate(load_model(args.model), chosen, tasks=args.tasks, train_cases=rest, look=look, **extra)
@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
     """The source and its folder: of the table, or as the recipe describes it."""
+    from geryon import plugins
     from geryon.errors import UsageError
-    from geryon.train.source import get_source
+    from geryon.train.source import SOURCES
 
     if args.recipe:
         from geryon.train.recipe import read_recipe
@@ -74,7 +75,7 @@ def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
         raise UsageError(
             what="--root is needed", mend="give the folder of the source, or the --recipe that describes it"
         )
-    return get_source(args.source), args.root
+    return plugins.find(SOURCES, "geryon.sources", args.source), args.root
 
 
 def not_trained_on(cases: Sequence[Any], split: Path, source: str) -> list[Any]:

@@ -17,7 +17,7 @@ examples:
   geryon fit --show-schema
 
 OUT gets NAME.safetensors, its card NAME.md, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same
-command goes on from it.
+command goes on from it. Several cards: torchrun --nproc-per-node N -m geryon fit ...
 """
 
 
@@ -53,12 +53,13 @@ def run(args: argparse.Namespace) -> int:
     with asked_to_stop() as stop:
         where = Where(data=args.data, pack=args.pack, samples=args.samples, minutes=args.minutes, stop=stop)
         fitted = fit(args.recipe, out=args.out, where=where, tell=args.tell)
-    if fitted.model is None:
+    if not fitted.whole:
         args.say(f"stopped at step {fitted.step}; the same command goes on from there")
         return 130
     if fitted.added:
         args.say(fitted.added)
-    args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
+    if fitted.model is not None:
+        args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
     return 0
 
 

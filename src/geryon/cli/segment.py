@@ -14,6 +14,7 @@ examples:
   geryon segment field.png --out results --mpp 0.25
   geryon segment --table slides.csv --out results
   geryon segment slide.svs --out results --labels --measures shape,stain
+  geryon segment slide.svs --out results --normalise macenko
 
 Each slide gets a folder results/<name>/ with objects/<task>.parquet, tissue.ome.tif, quality.ome.tif and
 run.json. Run the same command again to resume: finished slides are not touched.
@@ -49,6 +50,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="built-in tissue mask; auto: on slides of 4 mm² and more",
     )
+    parser.add_argument(
+        "--normalise",
+        default="",
+        metavar="METHOD",
+        help="macenko or reinhard: make the stain of each slide like that of the training images before the network "
+        "sees it (default: as it is); docs/stain.md has when that helps",
+    )
     parser.add_argument("--engine", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument(
         "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"
@@ -78,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         tile_px=args.tile,
         labels=args.labels,
         measures=tuple(args.measures or ()),
+        normalise=args.normalise,
     )
     records = segment_all(slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell)
     for record in records:

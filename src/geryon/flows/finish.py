@@ -24,6 +24,7 @@ from geryon.flows.pieces import unpacked
 from geryon.flows.plan import Cell, Plan
 from geryon.flows.question import Question
 from geryon.nets.model import Model, frame_of
+from geryon.slides.normalise import Normalised
 from geryon.slides.quality import quality
 from geryon.slides.reader import Slide
 from geryon.slides.tissue import LowPower, TissueMask
@@ -61,6 +62,8 @@ class Work:
     plan: Plan
     folder: Path
     question: Question
+    stain: Normalised = Normalised()
+    """What becomes of the pixels before the network sees them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +246,7 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
     windows = {"planned": kept + plan.skipped, "done": kept - lost.windows, "no tissue": plan.skipped}
     left_out = [f"{lost.windows} windows could not be read and were left out"] if lost.windows else []
     left_out += [f"places in {lost.in_part} windows could not be read and count as glass"] if lost.in_part else []
+    left_out += [work.stain.warning] if work.stain.warning else []
     width, height = slide.size
     return RunRecord(
         version=__version__,
@@ -253,6 +257,7 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
         mpp=(slide.frame.mpp_x, slide.frame.mpp_y),
         mpp_source=slide.mpp_source,
         question=work.question,
+        stain=work.stain.record,
         tasks=tasks,
         files=files,
         origin_level0=slide.origin_level0,

@@ -12,11 +12,15 @@ from geryon.errors import UsageError
 from geryon.flows.plan import Cutting
 from geryon.nets.model import Model
 from geryon.slides.identity import fingerprint
+from geryon.slides.normalise import get_normaliser
 from geryon.slides.reader import Slide
 from geryon.store.run import RunRecord
 
 Question = Mapping[str, str]
-"""{"slide", "resolution", "model", "mask", "windows"}: digests of what the results depend on, tasks apart."""
+"""{"slide", "resolution", "model", "mask", "windows"}: digests of what the results depend on, tasks apart.
+
+With a normalised stain that too: "stain normalisation".
+"""
 
 
 def question(slide: Slide, net: Model, cutting: Cutting, *, mask: Path | None, use_mask: bool | None) -> Question:
@@ -31,9 +35,14 @@ def question(slide: Slide, net: Model, cutting: Cutting, *, mask: Path | None, u
     }
 
 
+def normalisation(method: str) -> Question:
+    """What is added to the question where the stain is normalised: the method and what slides are made like."""
+    return {"stain normalisation": _digest([method, get_normaliser(method).target])} if method else {}
+
+
 def refuse_another(record: RunRecord, asked: Question, net: Model) -> None:
     """UsageError where a finished folder answers another question than the one asked now."""
-    other = [what for what, digest in asked.items() if record.question.get(what) != digest]
+    other = [what for what in {**asked, **record.question} if record.question.get(what) != asked.get(what)]
     missing = [task.name for task in net.tasks if task.name not in record.tasks]
     reasons = [f"another {what}" for what in other] + ([f"no {', '.join(missing)}"] if missing else [])
     if reasons:

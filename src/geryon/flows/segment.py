@@ -21,11 +21,12 @@ from geryon.flows.many import each
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
-from geryon.flows.question import Question, question, refuse_another
+from geryon.flows.question import Question, normalisation, question, refuse_another
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
 from geryon.runtime.stream import Lanes, stream
 from geryon.slides.formats import stem as name_of
+from geryon.slides.normalise import get_normaliser, normalised
 from geryon.slides.reader import Slide, open_slide
 from geryon.slides.salvage import Salvaged, salvaged
 from geryon.slides.tissue import low_power, tissue_mask, window_mask
@@ -63,9 +64,14 @@ class Options:
     """Whether labels/<task>.ome.tif is written too: which object each pixel belongs to."""
     measures: tuple[str, ...] = ()
     """Names of further columns of the tables ("shape", "stain"; flows.measure.MEASURES)."""
+    normalise: str = ""
+    """How the slide's stain is made like that of the training images before the network sees it: a name in
+    slides.normalise.NORMALISERS, "" for not at all."""
 
     def __post_init__(self) -> None:
         get_measures(self.measures)
+        if self.normalise:
+            get_normaliser(self.normalise)
 
     def cutting_for(self, net: Model) -> Cutting:
         """Sizes of windows and tiles for a model."""
@@ -73,11 +79,12 @@ class Options:
 
     def question(self, slide: Slide, net: Model) -> Question:
         """What the results will depend on."""
-        return question(slide, net, self.cutting_for(net), mask=self.mask, use_mask=self.use_mask)
+        asked = question(slide, net, self.cutting_for(net), mask=self.mask, use_mask=self.use_mask)
+        return {**asked, **normalisation(self.normalise)}
 
     @property
     def extras(self) -> Extras:
-        """The last two, which a finished slide can be given later."""
+        """Labels and measures, which a finished slide can be given later."""
         return Extras(labels=self.labels, measures=self.measures)
 
 
@@ -117,17 +124,22 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
     plan = make_plan(
         slide.frame, slide.grid_mpp(net.mpp), net, has_tissue=mask.touches, cutting=options.cutting_for(net)
     )
+    stain = normalised(slide, look.tissue, seen, options.normalise)
+    if stain.warning:
+        tell(events.Warned(text=stain.warning))
     clock = {"look": perf_counter() - began}
-    work = Work(slide=slide, net=net, plan=plan, folder=folder, question=options.question(slide, net))
+    asked = options.question(slide, net)
+    work = Work(slide=slide, net=net, plan=plan, folder=folder, question=asked, stain=stain)
     with Parts(folder, key=digest(work), tell=tell) as parts:
         withdraw_run(folder)
-        _decode_tiles(slide, net, plan, parts, tell)
+        _decode_tiles(work, parts, tell)
         clock["windows"] = perf_counter() - began - clock["look"]
         return write_results(work, parts, look, Ending(clock=clock, extras=options.extras, tell=tell))
 
 
-def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: events.Tell) -> None:
+def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
     began = perf_counter()
+    slide, net, plan = work.slide, work.net, work.plan
     todo = [cell for cell in plan.cells if not parts.has(part_name(cell))]
     windows = plan.needed(todo)
     tell(events.Started(stage="segment", total=len(plan.kept), unit="windows", done=len(plan.kept) - len(windows)))
@@ -136,14 +148,14 @@ def _decode_tiles(slide: Slide, net: Model, plan: Plan, parts: Parts, tell: even
         window = plan.window(cell)
         seen = read_window(slide, window.outer)
         if seen.fault is None:
-            return seen.image, window.outer
+            return work.stain(seen.image), window.outer
         # A bad place costs itself, and a window only where nothing of its core is left; kept, told and counted.
         lost = seen.unreadable[window.core_in_outer]
         is_left_out = bool(lost.all())
         name = unreadable_name(cell) if is_left_out else f"{IN_PART}{unreadable_name(cell)}"
         parts.keep(name, {"window": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))})
         tell(events.Warned(text=_lost(seen, lost, window)))
-        return None if is_left_out else seen.image, window.outer
+        return None if is_left_out else work.stain(seen.image), window.outer
 
     def predict(batch: Sequence[tuple[np.ndarray | None, Box]]) -> Sequence[Maps | None]:
         whole = [(image, outer) for image, outer in batch if image is not None]

@@ -66,6 +66,8 @@ class RunRecord:
     tasks: Mapping[str, TaskDone]
     question: Mapping[str, str] = field(default_factory=dict)
     """Digests of what the results depend on (slide, resolution, model, mask, windows); the same question is resumed."""
+    stain: Mapping[str, Any] = field(default_factory=dict)
+    """How the stain was normalised: {"method", "applied", "reason", "slide"}; empty where it was not asked."""
     files: Mapping[str, str] = field(default_factory=dict)
     """What -> file, relative to the folder: "objects/nuclei", "tissue", "quality", "labels/nuclei"."""
     origin_level0: tuple[int, int] = (0, 0)

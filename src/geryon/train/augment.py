@@ -1,4 +1,4 @@
-"""Colours, sharpness and noise as other scanners and laboratories would give them; the place of nothing changes.
+"""Colours, sharpness and noise as other scanners and laboratories would give them; what deforms is in warp.py.
 
 Everything that is linear is gathered first: stain strength, brightness and white balance are one affine map
 of optical density, contrast, saturation and hue one affine map of intensity. A crop then costs one table,
@@ -32,12 +32,25 @@ class AugmentSettings:
 
     strength: float = 1.0
     """Multiplies every range below; 0 switches all off."""
+    zoom: float = 0.15
+    """Size times 1 ± this, image and targets alike: slides are read up to 10 % beside the resolution that is asked."""
+    stretch: float = 0.0
+    """The size along x and along y times 1 ± this, each by itself."""
+    turn_degrees: float = 0.0
+    """Turn by up to this, beside the quarter turns that every crop gets."""
+    shear_degrees: float = 0.0
+    bend: float = 0.0
+    """Elastic deformation: alpha of Simard et al. (ICDAR 2003), ± 20 %, smoothed by 9 to 11 pixels."""
+    warp_chance: float = 0.5
+    """Crops that get any of the five above."""
     stain: float = 0.2
     """Each stain's amount times 1 ± this ("HED-strong" of Tellez et al., Med Image Anal 58, 2019)."""
     stain_shift: float = 0.05
     """Each stain's amount plus or minus this, in natural optical density."""
+    stain_between: tuple[float, float] = (0.0, 1.0)
+    """Stains change only where the crop's mean intensity lies within, of white 1: neither glass nor ink."""
     brightness: float = 0.15
-    """Intensity times exp(± this)."""
+    """Intensity times 1 ± this."""
     white_balance: float = 0.06
     """Each channel's intensity times exp(± this)."""
     contrast: float = 0.25
@@ -46,6 +59,8 @@ class AugmentSettings:
     """Distance from grey times 1 ± this."""
     hue_degrees: float = 12.0
     """Turn about the grey axis."""
+    hsv: float = 0.0
+    """Hue (of a whole turn) and saturation (of 1) plus or minus this, each by itself, in hue, saturation, value."""
     colour_chance: float = 0.9
     """Crops that get any of the above."""
     blur_px: float = 1.2
@@ -77,16 +92,20 @@ def augment(image: np.ndarray, rng: np.random.Generator, settings: AugmentSettin
 
 
 def _colour(image: np.ndarray, rng: np.random.Generator, s: AugmentSettings) -> np.ndarray:
-    density = cv2.transform(cv2.LUT(image, _DENSITY), _density_map(rng, s))
+    low, high = s.stain_between
+    is_stained = low <= sum(cv2.mean(image)[:3]) / (3 * 255.0) <= high
+    density = cv2.transform(cv2.LUT(image, _DENSITY), _density_map(rng, s, 1.0 if is_stained else 0.0))
     light = cv2.exp(density)
-    return cv2.transform(light, _intensity_map(cv2.mean(light)[:3], rng, s)).clip(0, 255).astype(np.uint8)
+    out = cv2.transform(light, _intensity_map(cv2.mean(light)[:3], rng, s)).clip(0, 255).astype(np.uint8)
+    return _hsv(out, *(s.strength * s.hsv * rng.uniform(-1, 1, 2))) if s.hsv else out
 
 
-def _density_map(rng: np.random.Generator, s: AugmentSettings) -> np.ndarray:
-    """3 x 4: density of the image to log of the new intensity."""
-    amount = 1.0 + s.strength * s.stain * rng.uniform(-1, 1, 3)
-    shift = s.strength * s.stain_shift * rng.uniform(-1, 1, 3)
-    light = s.strength * (s.brightness * rng.uniform(-1, 1) + s.white_balance * rng.uniform(-1, 1, 3))
+def _density_map(rng: np.random.Generator, s: AugmentSettings, stained: float) -> np.ndarray:
+    """3 x 4: density of the image to log of the new intensity; `stained` 0 leaves the stains as they are."""
+    amount = 1.0 + stained * s.strength * s.stain * rng.uniform(-1, 1, 3)
+    shift = stained * s.strength * s.stain_shift * rng.uniform(-1, 1, 3)
+    brightness = np.log(max(0.05, 1.0 + s.strength * s.brightness * rng.uniform(-1, 1)))
+    light = brightness + s.strength * s.white_balance * rng.uniform(-1, 1, 3)
     matrix = UNIT_STAINS @ np.diag(np.maximum(amount, 0.0)) @ AMOUNTS
     offset = np.log(256.0) - UNIT_STAINS @ shift + light
     return np.column_stack([-matrix, offset])
@@ -108,6 +127,13 @@ def _turn_about_grey(angle: float) -> np.ndarray:
     axis = np.ones(3) / np.sqrt(3.0)
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+
+
+def _hsv(image: np.ndarray, hue_turns: float, saturation: float) -> np.ndarray:
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255.0, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + 360.0 * hue_turns) % 360.0
+    hsv[..., 1] = (hsv[..., 1] + saturation).clip(0, 1)
+    return (255.0 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) + 0.5).astype(np.uint8)
 
 
 def _blur(image: np.ndarray, sigma_px: float) -> np.ndarray:

@@ -13,9 +13,10 @@ import numpy as np
 from geryon.errors import InputError
 from geryon.train.augment import AugmentSettings, augment
 from geryon.train.sampling import GRID_PX, Draw
+from geryon.train.warp import Warp, centre_of, draw_warp, warped
 
-TARGET_UNIT, WEIGHT_UNIT = 255.0, 32.0
-"""A packed target byte is the value times 255, a packed weight byte the weight times 32."""
+TARGET_UNIT, WEIGHT_UNIT = 255.0, 20.0
+"""A packed target byte is the value times 255, a packed weight byte the weight times 20 (the largest is 12)."""
 
 
 class Sample(Protocol):
@@ -23,6 +24,8 @@ class Sample(Protocol):
 
     @property
     def source(self) -> str: ...
+    @property
+    def name(self) -> str: ...
     @property
     def image(self) -> np.ndarray: ...
     @property
@@ -39,6 +42,20 @@ class MapShape:
     stride: int
 
 
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """Where a crop of a batch comes from."""
+
+    source: str
+    sample: str
+    x_px: int
+    """Left edge in the sample."""
+    y_px: int
+
+    def __str__(self) -> str:
+        return f"{self.sample} of {self.source} at x {self.x_px}, y {self.y_px} px"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One step's food, as bytes; maps that no crop of the batch knows are left out."""
@@ -50,6 +67,8 @@ class Batch:
     """{map: uint8 [n, y, x, channel]}."""
     weights: dict[str, np.ndarray]
     """{map: uint8 [n, y, x]}."""
+    crops: tuple[Crop, ...]
+    """Of each image."""
 
 
 def map_shapes(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, MapShape]:
@@ -79,7 +98,7 @@ def map_shapes(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, Map
 def class_counts(samples: Sequence[Sample], name: str) -> np.ndarray:
     """float64 [sample, class]: weighted pixels of each class in the map of that name, 0 where a sample lacks it."""
     rows = [
-        np.tensordot(s.weights[name].astype(np.float64), s.targets[name], axes=([0, 1], [0, 1]))
+        np.tensordot(s.weights[name].astype(np.float64), s.targets[name] == TARGET_UNIT, axes=([0, 1], [0, 1]))
         if name in s.targets
         else None
         for s in samples
@@ -96,27 +115,51 @@ def assemble(
     colours: AugmentSettings,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Images, targets and weights of the draws; outside a sample is white glass of weight 0."""
-    images = np.stack([_image(samples[d.sample], d, crop_px, colours) for d in draws])
+    crops = [View(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
+    images = np.stack([_image(samples[c.draw.sample].image, c, colours) for c in crops])
     targets: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
     for name, shape in shapes.items():
         side = crop_px // shape.stride
         weight = np.zeros((len(draws), side, side), np.uint8)
         target = np.zeros((len(draws), side, side, shape.channels), np.uint8)
-        for i, d in enumerate(draws):
-            sample = samples[d.sample]
+        for i, crop in enumerate(crops):
+            sample = samples[crop.draw.sample]
             if name in sample.targets:
-                at = (d.y_px // shape.stride, d.x_px // shape.stride)
-                weight[i] = turned(cut(sample.weights[name], at, side, 0), d.turn)
-                target[i] = turned(cut(sample.targets[name], at, side, 0), d.turn)
+                weight[i] = crop.of(sample.weights[name], shape.stride)
+                target[i] = crop.of(sample.targets[name], shape.stride, smooth=shape.channels == 1)
         if weight.any():
             targets[name], weights[name] = target, weight
     return images, targets, weights
 
 
-def _image(sample: Sample, d: Draw, crop_px: int, colours: AugmentSettings) -> np.ndarray:
-    image = np.ascontiguousarray(turned(cut(sample.image, (d.y_px, d.x_px), crop_px, 255), d.turn))
-    return augment(image, np.random.default_rng(d.seed), colours)
+@dataclass(frozen=True, slots=True)
+class View:
+    """A draw, how it is deformed, and its side."""
+
+    draw: Draw
+    warp: Warp | None
+    side_px: int
+
+    def of(self, array: np.ndarray, stride: int = 1, *, fill: int = 0, smooth: bool = False) -> np.ndarray:
+        """What the crop holds of a sample's array [y, x, ...] whose pixels are `stride` of the image's.
+
+        Where it is deformed, `smooth` interpolates between amounts; classes and weights are the nearest pixel's.
+        """
+        d, warp = self.draw, self.warp
+        if warp is None:
+            part = cut(array, (d.y_px // stride, d.x_px // stride), self.side_px // stride, fill)
+        else:
+            size = array.shape[1] * stride, array.shape[0] * stride
+            centre = centre_of((d.x_px, d.y_px), size, warp, self.side_px)
+            grid = self.side_px, stride
+            part = warped(array, centre=centre, warp=warp, grid=grid, fill=fill, smooth=smooth)
+        return turned(part, d.turn)
+
+
+def _image(image: np.ndarray, crop: View, colours: AugmentSettings) -> np.ndarray:
+    seen = np.ascontiguousarray(crop.of(image, fill=255, smooth=True))
+    return augment(seen, np.random.default_rng(crop.draw.seed), colours)
 
 
 def cut(array: np.ndarray, at: tuple[int, int], side: int, fill: int) -> np.ndarray:

@@ -6,26 +6,30 @@ together; a document that is wrong in one place is still checked in the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from geryon import plugins
 from geryon.errors import GeryonError, UsageError
 from geryon.events import Tell, Warned, nobody
-from geryon.nets import weights
-from geryon.nets.model import find_model, heads_of
+from geryon.nets.model import find_model, heads_of, shipped_models
 from geryon.nets.topologies import TOPOLOGIES
-from geryon.nets.weights import ModelDocument
+from geryon.nets.weights import ModelDocument, read_document, read_tensors
 from geryon.train import own, splits
 from geryon.train.faults import Fault, of_error, refuse, told
+from geryon.train.loop import chosen_losses
 from geryon.train.own import OwnChoice
 from geryon.train.recipe import Parsed, Recipe, SourceChoice, parse, text_of
 from geryon.train.source import ALLOWED, Case, get_source
 from geryon.train.splits import Item, Split
 from geryon.train.transfer import freeze, plan
+from geryon.train.validate import figure_names
 
 NO_CASES = "the source is empty"
 
@@ -94,19 +98,38 @@ def look(choice: SourceChoice | OwnChoice, data: Path, *, mpp: float) -> tuple[l
 
 def _of_settings(recipe: Recipe) -> list[Fault]:
     """What the network says of its settings, and what stands against the model that weights begin with."""
+    start, faults = None, []
     try:
         start = start_document(recipe)
     except GeryonError as error:
-        return [of_error(error, "net")]
+        faults.append(of_error(error, "net"))
+    losses = {f"{t.name}/{m.name}": m.loss for t in recipe.task_values() for m in t.maps}
     try:
         made = plan(recipe, start)
+        losses = dict(made.losses)
         make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
         with torch.device("meta"):
             network = make(made.settings, heads_of(made.values(), recipe.mpp))
-            if recipe.net.freeze and start is not None:
-                freeze(network, recipe, made, make, weights.read_tensors(find_model(recipe.net.start)))
+            if not faults:
+                freeze(network, recipe, made, make, start_tensors(recipe))
     except GeryonError as error:
-        return [of_error(error, "net")]
+        faults.append(of_error(error, "net"))
+    return faults + _of_wishes(recipe, losses)
+
+
+def _of_wishes(recipe: Recipe, losses: Mapping[str, str]) -> list[Fault]:
+    """Losses that there are not, and a figure for the best epoch that no validation gives."""
+    best = recipe.train.best
+    try:
+        known = figure_names(chosen_losses(losses, recipe.train))
+    except UsageError as error:
+        return [of_error(error, "train.map_losses")]
+    if best and best not in known:
+        what, mend = f"no figure of the validation is called {best!r}", f"choose one of: {', '.join(known)}"
+        return [Fault(source="train.best", what=what, mend=mend, is_input=False)]
+    if best and recipe.split.validation == 0:
+        what = "the best epoch can't be told without validation"
+        return [Fault(source="train.best", what=what, mend="set split.validation above 0", is_input=False)]
     return []
 
 
@@ -114,7 +137,8 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
     """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
     if recipe.net.start in ("", "imagenet"):
         return None
-    document = weights.read_document(find_model(recipe.net.start))
+    own = of_topology(recipe, "read_start")
+    document = own(recipe.net.start) if own else read_document(find_model(recipe.net.start))
     if document.use not in ALLOWED[recipe.licence]:
         raise UsageError(
             what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
@@ -122,6 +146,22 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
             mend="write licence: research, or start from a model of open use",
         )
     return document
+
+
+def start_tensors(recipe: Recipe) -> dict[str, np.ndarray]:
+    """The weights of the model that the recipe starts from; none where they are not in a model file of ours."""
+    start = recipe.net.start
+    return {} if start in ("", "imagenet") or of_topology(recipe, "start_from") else read_tensors(find_model(start))
+
+
+def of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:
+    """The topology's function of that name, where the recipe starts from a place that is no model of ours."""
+    start = recipe.net.start
+    if start in ("", "imagenet", *shipped_models()) or start.endswith(".safetensors") or Path(start).is_file():
+        return None
+    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
+    found: Callable[..., Any] | None = getattr(sys.modules[make.__module__], name, None)
+    return found
 
 
 def warnings_of(items: Sequence[splits.Placed], split: Split) -> list[str]:

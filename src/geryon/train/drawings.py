@@ -200,9 +200,10 @@ def labelled(own: OwnChoice, picture: Picture, drawing: Drawing, window: Window)
             points=points[keep], point_classes=names, boxes=boxes, known=known, exhaustive=own.known != OBJECTS
         )
     objects = _draw(drawing.shapes, index, np.arange(1, len(index) + 1, dtype=np.int32), window)
+    there = np.bincount(objects.ravel(), minlength=len(index) + 1) > 0
     return Labelled(
         objects=objects,
-        classes={i: name for i, name in enumerate(classes, start=1) if name},
+        classes={i: name for i, name in enumerate(classes, start=1) if name and there[i]},
         known=_known(picture, drawing, window),
     )
 

@@ -103,6 +103,8 @@ class Look:
     draws: int = 1000
     """Drawings of groups for an interval."""
     seed: int = 0
+    unseen: bool = False
+    """A saved split tells that the model did not learn from these cases."""
     seen: Callable[[Any, np.ndarray, Any], None] | None = None
     """Called with (case, image, prediction) of each image, for overlays."""
 
@@ -120,7 +122,7 @@ def evaluate(
     started, cases = time.monotonic(), list(cases)
     asked = _asked(model, tasks)
     source = look.source or str(getattr(cases[0], "source", "")) if cases else look.source
-    for text in leaks.in_evaluation(getattr(model, "document", None), source, cases):
+    for text in leaks.in_evaluation(getattr(model, "document", None), source, cases, unseen=look.unseen):
         tell(events.Warned(text=text))
     tell(events.Started(stage="evaluate", total=len(cases), unit="images"))
     pieces: list[Piece] = []

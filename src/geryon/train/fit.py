@@ -20,16 +20,16 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import find_model, heads_of
+from geryon.nets.model import heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import leaks, splits
-from geryon.train.check import check, start_document, warnings_of
+from geryon.train import curves, leaks, processes, splits
+from geryon.train.check import check, of_topology, start_document, start_tensors, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
-from geryon.train.learner import choose_place
-from geryon.train.loop import Trained, train
+from geryon.train.learner import choose_place, device_kind
+from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import Recipe
 from geryon.train.settings import LoopSettings
@@ -62,7 +62,9 @@ class Fitted:
     """What a fit leaves in its folder."""
 
     model: Path | None
-    """None where it was stopped before its end."""
+    """None where it was stopped before its end, and in all but the first of several processes."""
+    whole: bool
+    """False where it was stopped before its end."""
     card: Path | None
     sha256: str
     step: int
@@ -81,23 +83,30 @@ def fit(
 ) -> Fitted:
     """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
 
-    `measure` may evaluate the finished model; its figures enter the model's document and card.
+    `measure` may evaluate the finished model; its figures enter the model's document and card. Under torchrun the
+    processes learn together, and the first one packs, writes and tells.
     """
-    out = Path(out)
+    out, tell = Path(out), tell if processes.is_first() else nobody
     recipe = checked(recipe, out, where, tell)
+    if recipe.train.tensorboard:
+        curves.check_board()
     tasks = recipe.task_values()
     start = start_document(recipe)
-    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
     made = plan(recipe, start)
-    learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
     settings = loop_settings(recipe, where)
-    network = build(recipe, made, tell)
-    validate = (
-        Validation(samples=checking, losses=made.losses, device=choose_place(settings).device) if checking else None
-    )
-    trained = train(network, learning, made.losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
-    if not trained.whole:
-        return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
+    losses = chosen_losses(made.losses, settings)
+    network = build(recipe, made, tell)  # before packing: what is wrong with it is told at once
+    with processes.joined(device_kind(settings)):
+        leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
+        with processes.first_alone():
+            learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
+        device = choose_place(settings).device
+        validate = Validation(samples=checking, losses=losses, device=device) if checking else None
+        trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
+        if not trained.whole or not processes.is_first():
+            return Fitted(
+                model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
+            )
     document = describe(recipe, made, [*learning, *checking], trained)
     return replace(save(heir(document, start) if start else document, trained, out, measure), added=made.added)
 
@@ -128,7 +137,7 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
         sources=document.sources + tuple(source for source in start.sources if source.name not in own),
         use="research" if "research" in (document.use, start.use) else "open",
         held_out=held_out,
-        training={**document.training, "started_from": f"{start.name} {start.version}"},
+        training={**document.training, "started_from": f"{start.name} {start.version}".strip()},
     )
 
 
@@ -213,16 +222,16 @@ def build(recipe: Recipe, made: Plan, tell: Tell) -> nn.Module:
     chosen = recipe.net
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
     network: nn.Module = make(made.settings, heads_of(made.values(), recipe.mpp))
-    given: Mapping[str, np.ndarray] = {}
+    own, given = of_topology(recipe, "start_from"), start_tensors(recipe)
     if chosen.start == "imagenet":
         _start_from_imagenet(network, make)
+    elif own:
+        own(network, made.settings, chosen.start)
     elif chosen.start:
-        given = weights.read_tensors(find_model(chosen.start))
         n, whole = start_from(network, given, chosen.start), sum(not k.endswith(COUNTER) for k in network.state_dict())
         if n < whole and chosen.freeze is not True:
             tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
-    if chosen.freeze:
-        freeze(network, recipe, made, make, given)
+    freeze(network, recipe, made, make, given)
     return network
 
 
@@ -274,6 +283,7 @@ def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Tra
             "steps": trained.step,
             "crops": trained.step * recipe.train.batch,
             "validation": dict(trained.figures),
+            **({"chosen": dict(trained.chosen)} if trained.chosen else {}),
         },
     )
 
@@ -287,4 +297,4 @@ def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure 
         document = replace(document, training={**document.training, "measured": dict(measure(model))})
         sha256 = weights.save_model(model, tensors, document)
     weights.write_card(card, document, sha256=sha256)
-    return Fitted(model=model, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
+    return Fitted(model=model, whole=True, card=card, sha256=sha256, step=trained.step, figures=trained.figures)

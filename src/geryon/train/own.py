@@ -136,9 +136,9 @@ def source_of(own: OwnChoice, *, mpp: float) -> Source:
         citation=f"own annotations ({own.format})",
         tasks=(own.task,),
         cases=partial(_cases, own, mpp),
-        mpp=str(own.mpp) if own.mpp is not None else "what the scanner wrote into each file",
-        groups=own.group,
-        verified="its recipe's word",
+        mpp=f"{own.mpp:g}" if own.mpp else "as the scanner wrote it",
+        groups=own.group if own.group in GROUP_WORDS else f"by name: {own.group}",
+        verified="its own files",
         facts=json.dumps(told_of, sort_keys=True),
     )
 

@@ -86,7 +86,7 @@ def pictures(own: OwnChoice, root: Path, finest_mpp: float, *, images: str = "")
             found.faults.append(Fault(source=own.name, where=place, what=error.what, mend=error.mend))
         else:
             found.pictures.append(picture)
-            found.notes += [f"{own.name}: {note}" for note in notes]
+            found.notes += [f"{own.name}: {note.replace('--mpp', 'mpp')}" for note in notes]
     found.notes = list(dict.fromkeys(found.notes))
     found.faults += _twice(own, root, found.pictures)
     return found

@@ -22,6 +22,7 @@ from geryon.train.augment import STRICT
 from geryon.train.faults import nearest, refuse
 from geryon.train.names import listed
 from geryon.train.own import OwnChoice
+from geryon.train.presets import PRESETS, fill_preset
 from geryon.train.settings import LoopSettings
 from geryon.train.source import Source, get_source
 from geryon.train.splits import Split
@@ -183,7 +184,7 @@ def text_of(path: Path) -> str:
 def parse(text: str, *, folder: Path, where: str) -> Parsed:
     """What the text says and all that is wrong with it; other files that it names lie below `folder`."""
     raw = _yaml(text, where)
-    faults, recipe = _held_out(raw, folder), None
+    faults, recipe = [*_held_out(raw, folder), *fill_preset(raw)], None
     try:
         recipe = _ADAPTER.validate_python(raw)
     except pydantic.ValidationError as error:
@@ -239,7 +240,10 @@ def _yaml(text: str, where: str) -> Any:
 
 def schema() -> str:
     """What may stand in a recipe, as JSON Schema."""
-    return json.dumps(_ADAPTER.json_schema(), indent=2, ensure_ascii=False)
+    document = _ADAPTER.json_schema()
+    told = "What the other settings change: a name of docs/augmentation.md"
+    document["$defs"]["AugmentSettings"]["properties"]["preset"] = {"enum": list(PRESETS), "description": told}
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 class _Loader(yaml.SafeLoader):

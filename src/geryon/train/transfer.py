@@ -82,6 +82,8 @@ def _reclassed(document: TaskDocument, task: Task) -> TaskDocument:
 
 
 def _faults(recipe: Recipe, start: ModelDocument) -> list[str]:
+    if not start.tasks:
+        return ["net.freeze: true needs a model as net.start, whose answers stay; name parts, such as [encoder.body]"]
     chosen, said = recipe.net, []
     if start.topology != chosen.name:
         said.append(f"net.name: the frozen model is a {start.topology}")
@@ -113,6 +115,8 @@ def freeze(
 
     A frozen weight asks for no gradient, and the learner leaves the statistics of norms whose weights do not learn.
     """
+    if not recipe.net.freeze:
+        return
     state = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
     if recipe.net.freeze is True:
         frozen = set(make(made.settings, heads_of(made.kept, recipe.mpp)).state_dict()) & set(state)
@@ -126,7 +130,7 @@ def freeze(
                 where="net.freeze",
                 mend=f"choose of: {', '.join(dict.fromkeys(name.split('.')[0] for name in state))}",
             )
-    new = sorted(name for name in frozen if not _covers(given.get(name), tuple(state[name].shape)))
+    new = sorted(name for name in frozen if given and not _covers(given.get(name), tuple(state[name].shape)))
     if new:
         raise UsageError(
             what=f"{len(new)} weights would be frozen that {recipe.net.start} does not have, such as {new[0]}",

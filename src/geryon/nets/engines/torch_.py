@@ -128,14 +128,20 @@ def _built(document: ModelDocument, heads: tuple[Head, ...]) -> nn.Module:
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Put each batch norm into the convolution that its module lists just before it, as all topologies here do."""
-    for module in list(network.modules()):
-        names = list(module._modules)
-        for a, b in zip(names, names[1:], strict=False):
-            first, second = module._modules[a], module._modules[b]
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                module._modules[a] = nn.utils.fuse_conv_bn_eval(first.eval(), second.eval())
-                module._modules[b] = nn.Identity()
+    """Put each batch norm into the convolution that its module lists just before it, as all topologies here do.
+
+    A module that says `keeps_norms` is left as it is: networks of others list their layers in orders of their own.
+    """
+    if getattr(network, "keeps_norms", False):
+        return
+    names = list(network._modules)
+    for a, b in zip(names, names[1:], strict=False):
+        first, second = network._modules[a], network._modules[b]
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            network._modules[a] = nn.utils.fuse_conv_bn_eval(first.eval(), second.eval())
+            network._modules[b] = nn.Identity()
+    for child in network.children():
+        fold_batch_norms(child)
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""Torch modules by name; each file has build(settings, heads) -> Module."""
+"""Torch modules by name; each file has build(settings, heads) -> Module.
+
+A file may also say where weights can come from at first: start_from_imagenet(network), or, for places that a recipe
+names, read_start(place) -> ModelDocument with their terms, and start_from(network, settings, place).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from geryon.errors import UsageError
 TOPOLOGIES = {
     "geryon-s": "geryon.nets.topologies.geryon_s:build",
     "cerberus": "geryon.nets.topologies.cerberus:build",
+    "timm": "geryon.nets.topologies.timm_:build",
 }
 """Entry points of the group geryon.topologies add to it."""
 
@@ -40,6 +45,13 @@ def whole_numbers(count: int, most: int) -> Callable[[Any], str]:
         return "" if right else f"must be {count} whole numbers, 1 to {most}"
 
     return said
+
+
+def texts(value: Any) -> str:
+    """What is said against a value that is no list of texts."""
+    return (
+        "" if isinstance(value, list | tuple) and all(isinstance(t, str) for t in value) else "must be a list of texts"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
