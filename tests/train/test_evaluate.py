@@ -15,10 +15,11 @@ from geryon.cli import evaluate as command
 from geryon.errors import UsageError
 from geryon.space.boxes import Frame
 from geryon.tasks import decoding
-from geryon.tasks.class_metrics import ClassTally
 from geryon.tasks.task import ClassTree, Labelled, get_task
 from geryon.train import floors, scoring
 from geryon.train.evaluate import Look, evaluate
+from geryon.train.overlays import overlays
+from geryon.train.tables import table
 
 COLOURS = {"epithelial": (180, 60, 160), "inflammatory": (60, 40, 120)}
 LOOK = Look(source="made", draws=50)
@@ -131,7 +132,8 @@ def test_unknown_regions_count_for_nothing():
     result = evaluate(Echo([case]), [silent], look=LOOK)
     assert value(result, "pq") == 1.0
     assert result.figure("nuclei", "pq").objects == 8
-    assert result.figure("nuclei", "f_d") is None
+    assert result.figure("nuclei", "f_d").value == 1.0
+    assert result.figure("nuclei", "accuracy") is None
 
 
 def test_labels_on_a_finer_grid_than_the_image():
@@ -154,7 +156,7 @@ def test_points_give_detection_and_classes():
     case = nuclei_case()
     labels, names = squares(), case.labels["nuclei"]().classes
     xy = scoring.centroids(labels, np.arange(1, 17))
-    xy[0] += 8.0  # with the 1.5 below: 6.7 µm from its own nucleus, and farther from others than their points are
+    xy[0] += 4.0  # with the 1.5 below: 3.9 µm from its own nucleus, and farther from others
     kinds = tuple("" if i == 2 else names[i] for i in range(1, 17))
     points = Labelled(points=xy + 1.5, point_classes=kinds, known=np.ones(labels.shape, bool))
     dotted = FakeCase("a", "g", case.pixels, 0.5, {"nuclei": lambda: points})
@@ -195,7 +197,7 @@ def test_tiles_are_the_commonest_class_of_their_cells():
     assert value(result, "accuracy") == 0.75
     assert value(result, "balanced_accuracy") == pytest.approx(2 / 3)
     assert value(result, "accuracy", "majority class") == 0.5
-    assert {row.metric for row in result.rows} == {"accuracy", "balanced_accuracy"}
+    assert {row.metric for row in result.rows} == {"accuracy", "balanced_accuracy", "weighted_f1", "auc", "ece_class"}
 
 
 def gland_image():
@@ -258,18 +260,13 @@ def test_logistic_colours_separate_what_a_line_separates():
 
 
 def test_coarse_truth_takes_found_leaves_together():
-    piece = scoring.ClassPiece(
-        p=np.array([[90.0, 60.0, 60.0], [12.0, 5.0, 5.0]]),
-        names=("inflammatory", "epithelial"),
-        pairs=np.array([[0, 0], [1, 1]]),
-    )
     task = replace(
         get_task("nuclei"), classes=ClassTree.of({"epithelial": (), "inflammatory": ("lymphocyte", "plasma")})
     )
-    tally = scoring.class_tally_of(piece, ("epithelial", "inflammatory"), task)
-    assert isinstance(tally, ClassTally)
-    # 60 + 60 beat 90; 12 beats 5 + 5
-    assert tally.scores()["accuracy"] == 1.0
+    names = ("epithelial", "inflammatory")
+    # 60 + 60 beat 90; 12 beats 5 + 5; nothing said is no class
+    sums, said = scoring.at_depth(np.array([[90, 60, 60], [12, 5, 5], [0, 0, 0]], np.uint8), names, task)
+    assert sums.tolist() == [[90, 120], [12, 10], [0, 0]] and said.tolist() == [1, 0, -1]
 
 
 def test_unknown_task_is_refused_and_progress_is_told():
@@ -282,11 +279,11 @@ def test_unknown_task_is_refused_and_progress_is_told():
 
 def test_document_is_json_and_table_has_every_row(tmp_path):
     case = nuclei_case()
-    result = evaluate(Echo([case]), [case], look=Look(source="made", seen=command.overlays(tmp_path / "out")))
+    result = evaluate(Echo([case]), [case], look=Look(source="made", seen=overlays(tmp_path / "out")))
     document = json.loads(json.dumps(result.document(), allow_nan=False))
     assert len(document["rows"]) == len(result.rows)
     assert document["rows"][0]["low"] is None  # one group: no interval
-    text = command.table(result.rows)
+    text = table(result.rows)
     assert len([line for line in text.splitlines() if line.startswith("made")]) == len(result.rows)
     assert (tmp_path / "out" / "a_nuclei.jpg").stat().st_size > 0
 

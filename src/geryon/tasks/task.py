@@ -10,6 +10,7 @@ import numpy as np
 
 from geryon import plugins
 from geryon.space.boxes import Frame
+from geryon.tasks.calibration import Calibration
 
 TASKS = {
     "nuclei": "geryon.tasks.nuclei:NUCLEI",
@@ -129,6 +130,8 @@ class Task:
     """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()
     """One RGB a class (or one in all), for overlays and QuPath."""
+    calibration: Calibration | None = None
+    """What a model's document says of the probabilities that are stored; None: as the network says them."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -161,6 +164,10 @@ class Labelled:
     """float64 [n, 2]: x, y of object centres, where only those are known."""
     point_classes: tuple[str, ...] = ()
     """One name a point, "" unknown."""
+    boxes: np.ndarray | None = None
+    """float64 [n, 4]: xmin, ymin, xmax, ymax of objects in pixels, where only those are known."""
+    exhaustive: bool = True
+    """False where there may be more objects than the source names: then what it leaves out is unknown, not absent."""
 
 
 def with_classes(task: Task, classes: ClassTree | None) -> Task:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +29,12 @@ from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
+from geryon.train.report import HELD_OUT, IMAGES, VALIDATION, Part, parts_of, report
 from geryon.train.settings import LoopSettings
-from geryon.train.source import get_source
+from geryon.train.source import Case, get_source
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
-Measure = Callable[[Path], Mapping[str, Any]]
-"""A model file in, figures for its document and card out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +51,8 @@ class Where:
     """Instead of the recipe's limit."""
     stop: Callable[[], bool] = field(default=lambda: False)
     """Asked before each step; the same call goes on later."""
+    images: int = IMAGES
+    """How many images of each source and part the figures at the end come from, at most; 0: none is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +72,11 @@ def fit(
     *,
     out: str | Path,
     where: Where = Where(),  # noqa: B008 (a frozen value)
-    measure: Measure | None = None,
     tell: Tell = nobody,
 ) -> Fitted:
-    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
+    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md, figures, curves and overlays in `out`.
 
-    `measure` may evaluate the finished model; its figures enter the model's document and card.
+    The model is calibrated on its validation images and measured on these and on what is held out (train.report).
     """
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
@@ -93,7 +92,9 @@ def fit(
     if not trained.whole:
         return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
     document = describe(recipe, tasks, samples, trained)
-    return save(heir(document, start) if start else document, trained, out, measure)
+    model = save(heir(document, start) if start else document, trained, out)
+    sha256 = report(model, unseen(recipe, checking, where, tell), out, tell)
+    return Fitted(model=model, card=model.with_suffix(".md"), sha256=sha256, step=trained.step, figures=trained.figures)
 
 
 def start_document(recipe: Recipe) -> ModelDocument | None:
@@ -136,7 +137,7 @@ def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell:
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
     else:
         _pack(path, recipe, tasks, where.data, tell)
-    samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
+    samples = [s for s in load_pack(path) if not is_held_out(s.source, s.group, s.name, recipe.split)]
     check_sources(samples, recipe)
     return samples
 
@@ -167,10 +168,10 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
         )
 
 
-def is_held_out(sample: Sample, split: Split) -> bool:
-    """True for samples that the recipe keeps away from training and validation, by group or by name."""
-    kept_away = split.held_out.get(sample.source, ())
-    return any(fnmatchcase(sample.group, each) or fnmatchcase(sample.name, each) for each in kept_away)
+def is_held_out(source: str, group: str, name: str, split: Split) -> bool:
+    """True for what the recipe keeps away from training and validation, by group or by name."""
+    kept_away = split.held_out.get(source, ())
+    return any(fnmatchcase(group, each) or fnmatchcase(name, each) for each in kept_away)
 
 
 def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
@@ -256,13 +257,29 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
     )
 
 
-def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure | None) -> Fitted:
-    """Write the averaged weights with their document, and the card beside them."""
+def save(document: ModelDocument, trained: Trained, out: Path) -> Path:
+    """Write the averaged weights with their document."""
     tensors = {name: value.float().cpu().numpy() for name, value in trained.network.state_dict().items()}
-    model, card = out / f"{document.name}.safetensors", out / f"{document.name}.md"
-    sha256 = weights.save_model(model, tensors, document)
-    if measure is not None:
-        document = replace(document, training={**document.training, "measured": dict(measure(model))})
-        sha256 = weights.save_model(model, tensors, document)
-    weights.write_card(card, document, sha256=sha256)
-    return Fitted(model=model, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
+    model = out / f"{document.name}.safetensors"
+    weights.save_model(model, tensors, document)
+    return model
+
+
+def unseen(recipe: Recipe, checking: Sequence[Sample], where: Where, tell: Tell) -> list[Part]:
+    """The images that training did not learn from, as far as their sources are at hand."""
+    validating = {(s.source, s.group) for s in checking}
+    parts: list[Part] = []
+    for choice, source in zip(recipe.sources if where.images else (), recipe.source_values(), strict=False):
+
+        def split_of(case: Case, source: str = source.name) -> str:
+            if is_held_out(source, str(case.group), case.name, recipe.split):
+                return HELD_OUT
+            return VALIDATION if (source, str(case.group)) in validating else ""
+
+        try:
+            cases = list(source.cases(where.data / (choice.root or choice.name)))
+        except InputError as error:
+            tell(Warned(text=f"no figures on {source.name}: {error}"))
+            continue
+        parts += parts_of(source.name, cases, split_of, where.images)
+    return parts

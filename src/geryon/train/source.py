@@ -42,6 +42,8 @@ class Case:
     """Task name -> labels on the image's own grid. A task that is left out is unknown here, not negative."""
     nowhere: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     """Task name -> bool [y, x]: where there is surely none of its objects. It teaches; nothing is scored by it."""
+    stratum: str = ""
+    """Grade, or the commonest class of the case: a split spreads each evenly. "" where the source gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

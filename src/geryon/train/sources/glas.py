@@ -28,6 +28,7 @@ def cases(root: Path) -> Iterator[Case]:
             mpp=0.62005,
             labels={"glands": partial(glands, mask, grade)},
             nowhere={"lumina": partial(outside, mask)},
+            stratum=grade,
         )
 
 
