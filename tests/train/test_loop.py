@@ -262,3 +262,46 @@ def test_changed_settings_and_missing_labels_are_told(samples, tmp_path):
     loop.train(tiny(), only_b, LOSSES, replace(SETTINGS, lr=0.01, steps=4), out=tmp_path, tell=told.append)
     texts = [event.text for event in told if isinstance(event, Warned)]
     assert any("squares/class" in t for t in texts) and any("settings changed at step 2" in t for t in texts)
+
+
+def test_tasks_are_asked_only_of_crops_that_know_them_and_the_losses_stay_the_same() -> None:
+    """With norms that keep their statistics, leaving out what has weight 0 changes no loss and no gradient."""
+    from geryon.nets.model import heads_of
+    from geryon.nets.topologies.geryon_s import build
+    from geryon.tasks.task import get_task
+
+    tasks = [get_task(name) for name in ("nuclei", "glands", "tissue")]
+    torch.manual_seed(0)
+    network = build({"fine": [16, 16], "decoder": [16, 16, 16, 16, 16]}, heads_of(tasks, 0.5)).eval()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    targets, weights = {}, {}
+    for name, side, channels, knows in (
+        ("nuclei/inside", 64, 1, (0, 2)),
+        ("glands/inside", 16, 1, (1,)),
+        ("tissue/class", 2, 9, (1,)),
+    ):
+        targets[name] = np.zeros((3, side, side, channels), np.uint8)
+        targets[name][..., 0] = 255
+        weights[name] = np.zeros((3, side, side), np.uint8)
+        weights[name][list(knows)] = 32
+    batch = batches.Batch(step=0, images=images, targets=targets, weights=weights)
+    losses = {name: loop.get_loss("class_cross_entropy" if "class" in name else "bce_dice") for name in targets}
+    place = loop.choose_place(LoopSettings(device="cpu", precision="float32"))
+
+    def both(takes_rows: bool) -> tuple[dict[str, float], torch.Tensor]:
+        network.takes_rows = takes_rows
+        network.zero_grad()
+        parts = loop.losses_of(network, batch, losses, place)
+        torch.stack(list(parts.values())).sum().backward()
+        gradient = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None and p.grad.any()])
+        return {name: value.item() for name, value in parts.items()}, gradient
+
+    (some, g_some), (every, g_every) = both(True), both(False)
+    assert {k: round(v, 5) for k, v in some.items()} == {k: round(v, 5) for k, v in every.items()}
+    torch.testing.assert_close(g_some, g_every, rtol=1e-4, atol=1e-6)
+    assert {task: list(rows) for task, rows in loop.rows_of(batch).items()} == {
+        "nuclei": [0, 2],
+        "glands": [1],
+        "tissue": [1],
+    }

@@ -10,7 +10,8 @@ import pytest
 from geryon.tasks.task import get_task
 from geryon.testing.sources import SourceContract
 from geryon.train.pack import Asked, load_pack, sample_of, write_pack
-from geryon.train.source import SOURCES, Case, get_source
+from geryon.train.source import SOURCES, Case, get_source, nothing
+from geryon.train.sources.hollows import hollows
 from tests.conftest import shared_folder
 from tests.train import fakes
 
@@ -93,7 +94,7 @@ def test_what_is_nowhere_teaches_that_there_is_nothing() -> None:
     blank = np.zeros((320, 320), bool)
     blank[:, :160] = True
     image = np.full((320, 320, 3), 240, np.uint8)
-    case = Case(name="a", group="a", image=lambda: image, mpp=0.5, labels={}, nowhere={"lumina": lambda: blank})
+    case = Case(name="a", group="a", image=lambda: image, mpp=0.5, labels={}, hints={"lumina": lambda: nothing(blank)})
     sample = sample_of(case, "x", [get_task("lumina"), get_task("glands")])
     assert set(sample.targets) == {"lumina/inside", "lumina/rim"}
     for name, target in sample.targets.items():
@@ -105,11 +106,27 @@ def test_glass_is_no_lumen_and_neither_is_what_lies_outside_of_a_gland(tmp_path:
     for name in ("kather_crc", "glas", "ebhi_seg"):
         fakes.MAKERS[name](tmp_path / name)
         cases = list(get_source(name).cases(tmp_path / name))
-        assert any("lumina" in case.nowhere for case in cases), name
+        assert any("lumina" in case.hints for case in cases), name
     for case in cases:
         labels = case.labels["glands"]()
         assert labels.foreground is not None
-        assert np.array_equal(case.nowhere["lumina"](), ~labels.foreground)
+        hint = case.hints["lumina"]()
+        assert hint.objects is not None and hint.known is not None
+        assert hint.known[~labels.foreground].all() and not hint.objects[~labels.foreground].any()
+
+
+def test_a_wide_clear_hollow_of_a_gland_is_a_lumen_and_a_goblet_cell_is_unknown() -> None:
+    image = np.full((300, 300, 3), (150, 90, 150), np.uint8)  # epithelium and stroma
+    image[:40] = 245  # glass
+    glands = np.zeros((300, 300), bool)
+    glands[60:260, 60:260] = True
+    image[120:180, 120:180] = 243  # 30 µm wide
+    image[80:96, 80:96] = 243  # 8 µm wide
+    hint = hollows(image, glands, 0.5)
+    assert hint.objects is not None and hint.known is not None
+    assert hint.objects[150, 150] == 1 and hint.objects.max() == 1
+    assert not hint.known[88, 88] and hint.known[230, 230] and not hint.objects[230, 230]
+    assert not hint.objects[:40].any() and hint.known[:40].all()
 
 
 def test_a_missing_release_is_told(tmp_path: Path) -> None:

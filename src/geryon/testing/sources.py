@@ -51,13 +51,14 @@ class SourceContract:
                 named = [*(labels.classes or {}).values(), *labels.raster_names, *labels.point_classes]
                 assert tree is None or all(tree.below(c) for c in named if c)
 
-    def test_where_there_is_nothing_lies_on_the_image(self) -> None:
+    def test_hints_are_of_other_tasks_and_lie_on_the_image(self) -> None:
         for case in self.some():
-            assert not set(case.nowhere) & set(case.labels)
-            for name, read in case.nowhere.items():
+            assert not set(case.hints) & set(case.labels)
+            for name, read in case.hints.items():
                 get_task(name)
-                mask = read()
-                assert mask.dtype == bool and mask.shape == case.image().shape[:2]
+                labels, shape = read(), case.image().shape[:2]
+                assert labels.known is not None and labels.known.dtype == bool and labels.known.shape == shape
+                assert labels.objects is not None and labels.objects.shape == shape
 
     def test_packs_into_targets_that_a_network_can_learn(self) -> None:
         for case in self.some():

@@ -223,13 +223,24 @@ def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> 
 
 
 def start_from(network: nn.Module, path: Path) -> int:
-    """Fill those weights that the model file has in the same shape; returns how many."""
+    """Fill the weights that the model file has; returns how many were there in the same shape.
+
+    Where a layer is wider or narrower than the file's, the channels that both have are taken, so that a
+    network of other widths need not begin anew.
+    """
     given, state = weights.read_tensors(path), network.state_dict()
-    fit_in = {k: v for k, v in given.items() if k in state and tuple(state[k].shape) == v.shape}
-    if not fit_in:
+    whole = 0
+    for name, value in state.items():
+        other = given.get(name)
+        if other is None or other.ndim != value.ndim:
+            continue
+        common = tuple(slice(0, min(a, b)) for a, b in zip(value.shape, other.shape, strict=True))
+        value[common] = torch.from_numpy(other[common].astype(np.float32)).to(value.dtype)
+        whole += tuple(value.shape) == other.shape
+    if not whole:
         raise InputError(what="has no weight that fits this network", where=str(path), mend="choose another net.start")
-    network.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in fit_in.items()}, strict=False)
-    return len(fit_in)
+    network.load_state_dict(state)
+    return whole
 
 
 def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], trained: Trained) -> ModelDocument:

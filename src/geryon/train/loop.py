@@ -177,15 +177,29 @@ def step_once(
 
 
 def losses_of(network: nn.Module, batch: Batch, losses: Mapping[str, Loss], place: Place) -> dict[str, Tensor]:
-    """The loss of each map that the batch knows."""
+    """The loss of each map that the batch knows; crops without labels of a task are not asked it."""
     images = _on(batch.images, place).permute(0, 3, 1, 2)
+    rows = {task: torch.from_numpy(of).to(place.device) for task, of in rows_of(batch).items()}
+    some = bool(getattr(network, "takes_rows", False))
     with torch.autocast(place.device.type, dtype=torch.bfloat16, enabled=place.autocast):
-        logits = network(images)
+        logits = network(images, rows) if some else network(images)
     parts = {}
     for name, target in batch.targets.items():
         t = _on(target, place).permute(0, 3, 1, 2).float() / TARGET_UNIT
-        parts[name] = losses[name](logits[name].float(), t, _on(batch.weights[name], place).float() / WEIGHT_UNIT)
+        w = _on(batch.weights[name], place).float() / WEIGHT_UNIT
+        if some:
+            t, w = (each[rows[name.split("/")[0]]] for each in (t, w))
+        parts[name] = losses[name](logits[name].float(), t, w)
     return parts
+
+
+def rows_of(batch: Batch) -> dict[str, np.ndarray]:
+    """{task: ascending indices of the crops that know anything of it}."""
+    known: dict[str, np.ndarray] = {}
+    for name, weight in batch.weights.items():
+        task, any_known = name.split("/")[0], weight.any(axis=(1, 2))
+        known[task] = np.logical_or(known.get(task, False), any_known)
+    return {task: np.flatnonzero(of) for task, of in known.items()}
 
 
 def _on(array: np.ndarray, place: Place) -> Tensor:

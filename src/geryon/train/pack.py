@@ -31,7 +31,7 @@ SMALLEST_PX = 320
 KEY = "geryon-pack"
 MADE_FOR = "geryon-pack-key"
 """Beside it: the digest of what was asked for, so that a pack made for another recipe is not taken."""
-FORMAT = 1
+FORMAT = 2
 """Of what is packed: raised when the same case would give another sample."""
 
 
@@ -117,13 +117,9 @@ def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.
 
 
 def _known(case: Case, task: str) -> Labelled | None:
-    """What the case says of the task: its labels, or only where there is nothing of it."""
-    if task in case.labels:
-        return case.labels[task]()
-    if task in case.nowhere:
-        nowhere = case.nowhere[task]()
-        return Labelled(objects=np.zeros(nowhere.shape, np.int32), known=nowhere)
-    return None
+    """What the case says of the task: its labels, or what follows from others."""
+    read = case.labels.get(task) or case.hints.get(task)
+    return read() if read else None
 
 
 def padded_side(side_px: int) -> int:

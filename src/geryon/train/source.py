@@ -40,8 +40,8 @@ class Case:
     mpp: float
     labels: Mapping[str, Callable[[], Labelled]]
     """Task name -> labels on the image's own grid. A task that is left out is unknown here, not negative."""
-    nowhere: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
-    """Task name -> bool [y, x]: where there is surely none of its objects. It teaches; nothing is scored by it."""
+    hints: Mapping[str, Callable[[], Labelled]] = field(default_factory=dict)
+    """Task name -> what follows about a task that nobody has labelled here. It teaches; nothing is scored by it."""
     stratum: str = ""
     """Grade, or the commonest class of the case: a split spreads each evenly. "" where the source gives none."""
 
@@ -73,6 +73,11 @@ def get_source(name: str) -> Source:
 def rgb(path: Path) -> Callable[[], np.ndarray]:
     """A reader of an RGB image."""
     return lambda: np.ascontiguousarray(read_picture(path))
+
+
+def nothing(where: np.ndarray) -> Labelled:
+    """None of a task's objects where that is true (bool [y, x])."""
+    return Labelled(objects=np.zeros(where.shape, np.int32), known=where)
 
 
 def values(path: Path) -> np.ndarray:

@@ -160,6 +160,9 @@ ENCODERS: dict[str, Callable[[Mapping[str, Any]], Encoder | Hybrid]] = {
 class GeryonS(nn.Module):
     """Images (uint8 or float, RGB 0..255, NCHW, sides multiples of 32) to {"task/map": logits}."""
 
+    takes_rows = True
+    """forward can be told which images are asked which task."""
+
     def __init__(self, settings: Mapping[str, Any], heads: tuple[Head, ...]) -> None:
         super().__init__()
         chosen = {**DEFAULTS, **settings}
@@ -183,26 +186,58 @@ class GeryonS(nn.Module):
         self.hidden[key] = nn.Sequential(*convolution(wide, wide, 3), nn.ReLU(inplace=True))
         self.out[key] = nn.Conv2d(wide, sum(_channels(head, level) for head in group), 1)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Decoded features at strides 2, 4, 8, 16, 32."""
+    def features(self, x: Tensor, rows: Mapping[int, Tensor] | None = None) -> list[Tensor]:
+        """Decoded features at strides 2, 4, 8, 16, 32; `rows` names the images that a level is wanted of."""
         x = (x.to(next(self.parameters()).dtype) - 127.0) / 128.0
         taps = self.encoder(x)
         decoded = [self.blend[4](self.lateral[4](taps[4]))]
         for i in (3, 2, 1, 0):
-            above = functional.interpolate(self.down[i](decoded[0]), scale_factor=2, mode="nearest")
-            decoded.insert(0, self.blend[i](self.lateral[i](taps[i]) + above))
+            above, tap = decoded[0], taps[i]
+            if rows is not None:
+                if len(rows[i]) == 0:  # norms can't learn from nothing; no finer level is wanted either
+                    decoded.insert(0, tap[:0])
+                    continue
+                above, tap = above[_places(rows[i], rows[i + 1])], tap[rows[i]]
+            wide = functional.interpolate(self.down[i](above), scale_factor=2, mode="nearest")
+            decoded.insert(0, self.blend[i](self.lateral[i](tap) + wide))
         return decoded
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        features = self.features(x)
+    def forward(self, x: Tensor, rows: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """{map: logits}; with `rows` ({task: ascending indices of images}) a task's logits are of those images alone.
+
+        In training most images are labelled for some tasks only: what nobody asks for is not computed, and a
+        head's norms see what the head learns from. The coarsest level is decoded for all images.
+        """
+        wanted = None if rows is None else self._wanted(rows, torch.arange(len(x), device=x.device))
+        features = self.features(x, wanted)
         logits: dict[str, Tensor] = {}
         for key, (level, group) in self.plan.items():
-            out = self.out[key](self.hidden[key](features[level]))
+            feature = features[level]
+            if rows is not None and wanted is not None:
+                asked = rows.get(key.split("@")[0])
+                if asked is None or len(asked) == 0:
+                    continue
+                feature = feature[_places(asked, wanted[level])]
+            out = self.out[key](self.hidden[key](feature))
             parts = out.split([_channels(head, level) for head in group], dim=1)
             for head, part in zip(group, parts, strict=True):
                 finer = STRIDES[level] // head.stride
                 logits[head.name] = functional.pixel_shuffle(part, finer) if finer > 1 else part
         return logits
+
+    def _wanted(self, rows: Mapping[str, Tensor], every: Tensor) -> dict[int, Tensor]:
+        """Images to decode at each level: those of its heads and of all finer ones; all at the coarsest."""
+        wanted: dict[int, Tensor] = {4: every}
+        levels = [(key.split("@")[0], level) for key, (level, _) in self.plan.items()]
+        for i in range(4):
+            asked = [rows[task] for task, level in levels if level <= i and task in rows]
+            wanted[i] = torch.unique(torch.cat(asked)) if asked else every[:0]
+        return wanted
+
+
+def _places(inner: Tensor, outer: Tensor) -> Tensor:
+    """Where the indices of `inner` stand in `outer`; both ascend."""
+    return torch.searchsorted(outer, inner)
 
 
 def _level(head: Head) -> int:

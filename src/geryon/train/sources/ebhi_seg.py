@@ -7,7 +7,7 @@ in normal images: crypts of 65 to 75 pixels across against 80 to 100 µm, lympho
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from geryon.tasks.task import Labelled
 from geryon.train.source import Case, Source, present, rgb, values
+from geryon.train.sources.hollows import hollows
 
 MPP = 1.3
 GRADE = {
@@ -32,13 +33,14 @@ def cases(root: Path) -> Iterator[Case]:
     with present(root, "images.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
+        read = rgb(root / row["image"])
         yield Case(
             name=Path(row["image"]).stem + "-" + Path(row["image"]).parent.name,
             group=row["case"],
-            image=rgb(root / row["image"]),
+            image=read,
             mpp=MPP,
             labels={"glands": partial(glands, root / row["mask"], row["class"])},
-            nowhere={"lumina": partial(outside, root / row["mask"])},
+            hints={"lumina": partial(lumina, root / row["mask"], read)},
         )
 
 
@@ -47,9 +49,9 @@ def glands(mask: Path, stage: str) -> Labelled:
     return Labelled(foreground=values(mask) > 0, classes={1: GRADE[stage]} if stage in GRADE else {})
 
 
-def outside(mask: Path) -> np.ndarray:
-    """bool [y, x]: outside the glands, where a white place is no lumen."""
-    return values(mask) == 0
+def lumina(mask: Path, read: Callable[[], np.ndarray]) -> Labelled:
+    """Lumina by rule inside the glands, none outside of them."""
+    return hollows(read(), values(mask) > 0, MPP)
 
 
 EBHI_SEG = Source(

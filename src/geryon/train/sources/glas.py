@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import numpy as np
 
 from geryon.tasks.task import Labelled
 from geryon.train.source import Case, Source, present, rgb, values
+from geryon.train.sources.hollows import hollows
+
+MPP = 0.62005
 
 
 def cases(root: Path) -> Iterator[Case]:
@@ -21,13 +24,14 @@ def cases(root: Path) -> Iterator[Case]:
         name, grade = row["name"], row["grade (GlaS)"]
         [image] = (root / "images").glob(f"{name}.*")
         mask = root / "masks" / f"{name}.png"
+        read = rgb(image)
         yield Case(
             name=name,
             group=row["patient ID"],
-            image=rgb(image),
-            mpp=0.62005,
+            image=read,
+            mpp=MPP,
             labels={"glands": partial(glands, mask, grade)},
-            nowhere={"lumina": partial(outside, mask)},
+            hints={"lumina": partial(lumina, mask, read)},
             stratum=grade,
         )
 
@@ -38,9 +42,9 @@ def glands(mask: Path, grade: str) -> Labelled:
     return Labelled(objects=objects, classes={int(i): grade for i in np.unique(objects) if i})
 
 
-def outside(mask: Path) -> np.ndarray:
-    """bool [y, x]: outside the glands, where a white place is no lumen."""
-    return values(mask) == 0
+def lumina(mask: Path, read: Callable[[], np.ndarray]) -> Labelled:
+    """Lumina by rule inside the glands, none outside of them."""
+    return hollows(read(), values(mask) > 0, MPP)
 
 
 GLAS = Source(

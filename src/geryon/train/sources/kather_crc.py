@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, present, rgb
+from geryon.train.source import Case, Source, nothing, present, rgb
 
 NAMES = ("adipose", "background", "debris", "lymphocytes", "mucus", "muscle", "normal", "stroma", "tumour")
 OURS = {
@@ -43,7 +43,7 @@ def cases(root: Path) -> Iterator[Case]:
             image=read,
             mpp=float(row["um_per_px"]) if row["um_per_px"] else RESCALED_MPP,
             labels={"tissue": partial(tissue, read, name)},
-            nowhere={task: partial(everywhere, read) for task in NOWHERE.get(name, ())},
+            hints={task: partial(none_at_all, read) for task in NOWHERE.get(name, ())},
         )
 
 
@@ -52,9 +52,9 @@ def tissue(read: Callable[[], np.ndarray], name: str) -> Labelled:
     return Labelled(raster=np.full(read().shape[:2], NAMES.index(name) + 1, np.int32), raster_names=NAMES)
 
 
-def everywhere(read: Callable[[], np.ndarray]) -> np.ndarray:
-    """The whole tile."""
-    return np.ones(read().shape[:2], bool)
+def none_at_all(read: Callable[[], np.ndarray]) -> Labelled:
+    """None in the whole tile."""
+    return nothing(np.ones(read().shape[:2], bool))
 
 
 KATHER_CRC = Source(
