@@ -60,7 +60,7 @@ def calibrated_p(p: np.ndarray, calibration: Calibration) -> np.ndarray:
         return p
     weight = (np.maximum(np.arange(256), FLOOR) / 255.0) ** (1.0 / calibration.class_temperature)
     flat = p.reshape(-1, p.shape[-1])
-    warm = weight.astype(np.float32)[flat]
+    warm = weight[flat]
     out = np.round(255.0 * warm / warm.sum(axis=1, keepdims=True)).astype(np.uint8)
     out[~flat.any(axis=1)] = 0
     first = flat.argmax(axis=1)
