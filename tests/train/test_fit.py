@@ -1,5 +1,6 @@
 """The story of a fit: split by patient, learn, save what can be opened again, with its terms."""
 
+import json
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,15 +10,17 @@ import pytest
 import torch
 
 from geryon.errors import InputError, UsageError
+from geryon.events import Warned
 from geryon.nets import weights
 from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
-from geryon.tasks.task import get_task
+from geryon.tasks.task import Labelled, get_task
 from geryon.train import fit as module
 from geryon.train import recipe as recipes
 from geryon.train.fit import Where, check_sources, fit, is_held_out, split_samples, start_from
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
+from geryon.train.source import Case
 
 RECIPE = """
 name: small
@@ -95,6 +98,35 @@ def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
     network = filled(document, weights.read_tensors(fitted.model), heads_of(document.task_values(), document.mpp))
     assert network(torch.zeros(1, 3, 64, 64))["lumina/inside"].shape[1] == 1
     assert fitted.sha256 in fitted.card.read_text() and "terms of studied" in fitted.card.read_text()
+
+
+def test_a_fit_is_measured_on_images_that_it_did_not_learn_from(tmp_path, monkeypatch, where, samples):
+    def cases(root):
+        assert root == tmp_path / "data" / "free"
+        for s in samples[:8]:
+            lumen = np.zeros((64, 64), np.int32)
+            lumen[8:40, 8:40] = 1
+            yield Case(
+                name=s.name,
+                group=s.group,
+                image=lambda s=s: s.image,
+                mpp=0.5,
+                labels={"lumina": lambda lumen=lumen: Labelled(objects=lumen)},
+            )
+
+    sys.modules["fake_sources"].free.cases = cases
+    recipe = parse_recipe(RECIPE + "split: {validation: 0.5, held_out: {free: [patient 0]}}\n")
+    told = []
+    fitted = fit(recipe, out=tmp_path / "run", where=replace(where, data=tmp_path / "data", images=1), tell=told.append)
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    parts = [(each["source"], each["split"], each["images"], each["of"]) for each in written["images"]]
+    assert parts == [("free", "validation", 1, 4), ("free", "held out", 1, 2)]
+    rows = {(row["split"], row["metric"]) for row in written["rows"] if row["task"] == "lumina"}
+    assert {("validation", "object_f1"), ("held out", "object_hausdorff_px")} <= rows
+    assert written["sha256"] == fitted.sha256 == weights.file_sha256(fitted.model)
+    assert "held out" in fitted.card.read_text(encoding="utf-8")
+    assert len(list((tmp_path / "run" / "overlays").rglob("*_lumina.jpg"))) == 2
+    assert [e.text for e in told if isinstance(e, Warned) and "no figures on studied" in e.text]
 
 
 def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path, where):
