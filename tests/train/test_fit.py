@@ -60,7 +60,7 @@ def absent(root):
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
     fakes = {
-        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", cases=absent)
+        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", holds=(), cases=absent)
         for n, u in uses.items()
     }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
@@ -127,6 +127,14 @@ def test_a_fit_is_measured_on_images_that_it_did_not_learn_from(tmp_path, monkey
     assert "held out" in fitted.card.read_text(encoding="utf-8")
     assert len(list((tmp_path / "run" / "overlays").rglob("*_lumina.jpg"))) == 2
     assert [e.text for e in told if isinstance(e, Warned) and "no figures on studied" in e.text]
+
+
+def test_a_fit_warns_where_one_source_holds_images_of_another(tmp_path, where, monkeypatch):
+    monkeypatch.setattr(sys.modules["fake_sources"].free, "holds", ("studied",))
+    told = []
+    fit(parse_recipe(RECIPE), out=tmp_path, where=replace(where, stop=lambda: True), tell=told.append)
+    texts = [event.text for event in told if isinstance(event, Warned)]
+    assert texts[0].startswith("free holds images of studied again")
 
 
 def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path, where):

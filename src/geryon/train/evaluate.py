@@ -13,7 +13,7 @@ from geryon import events
 from geryon.errors import UsageError
 from geryon.tasks.class_metrics import ClassTally
 from geryon.tasks.task import Task
-from geryon.train import floors, scoring
+from geryon.train import floors, leaks, scoring
 from geryon.train.bright import bright_piece
 from geryon.train.figures import class_names_of, figures_of
 from geryon.train.protocols import MODEL, About, Row, by_group, rows_of
@@ -89,8 +89,10 @@ def evaluate(
 ) -> Evaluation:
     """Every figure that the cases' labels allow; colour floors learn from `train_cases` and are left out without."""
     started, cases = time.monotonic(), list(cases)
-    pieces = look_at(model, cases, tasks=tasks, look=look, tell=tell)
     about = look.about(cases)
+    for text in leaks.in_evaluation(getattr(model, "document", None), about.source, cases):
+        tell(events.Warned(text=text))
+    pieces = look_at(model, cases, tasks=tasks, look=look, tell=tell)
     rows = figures_of(pieces, about, by_stratum=look.by_stratum)
     rows += _colour_rows(cases, list(train_cases), pieces, about)
     return Evaluation(_name(model), tuple(rows), time.monotonic() - started, tuple(pieces))

@@ -25,6 +25,7 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
+from geryon.train import leaks
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
@@ -82,6 +83,7 @@ def fit(
     out = Path(out)
     tasks = recipe.task_values()
     start = start_document(recipe)
+    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
     samples = gather(recipe, tasks, out, where, tell)
     learning, checking = split_samples(samples, recipe.split)
     settings = loop_settings(recipe, where)

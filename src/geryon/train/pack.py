@@ -150,6 +150,8 @@ def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple
         raster_names=labels.raster_names,
         points=None if labels.points is None else labels.points * (factor / coarse),
         point_classes=labels.point_classes,
+        boxes=None if labels.boxes is None else labels.boxes * (factor / coarse),
+        exhaustive=labels.exhaustive,
     )
 
 
