@@ -16,11 +16,11 @@ from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
 from geryon.tasks.task import Labelled, get_task
 from geryon.train import fit as module
-from geryon.train import recipe as recipes
-from geryon.train.fit import Where, check_sources, fit, is_held_out, split_samples, start_from
+from geryon.train import splits
+from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
-from geryon.train.source import Case
+from geryon.train.source import SOURCES, Case
 
 RECIPE = """
 name: small
@@ -60,12 +60,14 @@ def absent(root):
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
     fakes = {
-        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", holds=(), cases=absent)
+        n: SimpleNamespace(
+            name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", facts="", holds=(), cases=absent
+        )
         for n, u in uses.items()
     }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
     for name in fakes:
-        monkeypatch.setitem(recipes.SOURCES, name, f"fake_sources:{name}")
+        monkeypatch.setitem(SOURCES, name, f"fake_sources:{name}")
     monkeypatch.setattr(module, "load_pack", lambda path: samples)
 
 
@@ -75,15 +77,16 @@ def where(tmp_path):
     return Where(samples=tmp_path / "made.pack")
 
 
-def test_no_patient_is_on_both_sides_and_a_new_one_moves_no_other(samples):
-    learning, checking = split_samples(samples, Split(validation=0.25))
-    assert len(learning) + len(checking) == len(samples) and checking
+def test_sides_are_saved_and_no_patient_is_on_both(samples, tmp_path):
+    recipe = replace(parse_recipe(RECIPE), split=Split(validation=0.25, held_out={"free": ("patient 1",)}))
+    learning, checking = split_samples(samples, recipe, tmp_path, lambda event: None)
+    assert len(learning) + len(checking) == len(samples) - 2 and checking
     assert not {(s.source, s.group) for s in learning} & {(s.source, s.group) for s in checking}
     assert {s.source for s in checking} == {"free", "studied"}
-    _, more = split_samples([*samples, replace(samples[0], group="new")], Split(validation=0.25))
-    assert len({(s.source, s.group) for s in checking} - {(s.source, s.group) for s in more}) <= 1
-    assert split_samples(samples, Split(validation=0.0))[1] == []
-    assert split_samples(samples[:2], Split(validation=0.5))[1] == [], "a source of one patient is learnt from"
+    saved = splits.read(tmp_path / splits.FILE)
+    assert splits.names_of(saved, "free", splits.HELD_OUT) == {"free2", "free3"}
+    with pytest.raises(UsageError, match="nothing for validation"):
+        split_samples(samples[:2], recipe, tmp_path / "other", lambda event: None)
 
 
 def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
@@ -167,14 +170,6 @@ def test_a_model_can_start_from_another(tmp_path, where):
     assert np.array_equal(network.state_dict()["lateral.0.weight"].numpy(), kernel)
 
 
-def test_what_is_held_out_is_not_learnt_from() -> None:
-    split = Split(held_out={"glas": ("testA*",), "tnbc": ("03",)})
-    assert is_held_out("glas", "3", "testA_1 x0.85", split)
-    assert is_held_out("tnbc", "03", "03_1", split)
-    assert not is_held_out("glas", "3", "train_1", split)
-    assert not is_held_out("consep", "03", "03_1", split)
-
-
 def started(tmp_path, licence, *, use):
     """A recipe that starts from a model file of that use, written beside it."""
     recipe = parse_recipe(RECIPE.replace("licence: research", f"licence: {licence}"))
@@ -206,6 +201,18 @@ def test_an_open_recipe_can_not_start_from_research_weights(tmp_path, where, mon
     monkeypatch.setattr(module, "gather", lambda *given: pytest.fail("refused before any work"))
     with pytest.raises(UsageError, match="before is for research only, the recipe's licence is open"):
         fit(recipe, out=tmp_path / "run", where=where)
+
+
+def test_a_run_that_began_with_research_weights_does_not_become_open(tmp_path, where, monkeypatch):
+    research = started(tmp_path, "research", use="research")
+    asked = iter([False, True])
+    assert fit(research, out=tmp_path / "run", where=replace(where, stop=lambda: next(asked))).step == 1
+    opened = replace(research, licence="open", net=replace(research.net, start=""))
+    with pytest.raises(UsageError, match=r"began with before 3 \(research use\), the recipe begins with random"):
+        fit(opened, out=tmp_path / "run", where=where)
+    (tmp_path / "run" / "split.json").unlink()
+    with pytest.raises(UsageError, match=r"a training state without split\.json"):
+        fit(opened, out=tmp_path / "run", where=where)
 
 
 def test_a_model_that_starts_from_another_carries_its_sources_and_use(tmp_path, where):

@@ -15,7 +15,8 @@ from geryon.tasks.task import Labelled
 from geryon.train import plot, report
 from geryon.train.evaluate import Look, evaluate
 from geryon.train.overlays import drawn, overlays
-from geryon.train.report import HELD_OUT, VALIDATION, Part, measured, parts_of, spread
+from geryon.train.report import Part, measured, parts_of, spread
+from geryon.train.splits import HELD_OUT, VALIDATION
 from geryon.train.tables import comma_separated, markdown, table
 from tests.train.test_calibration import ece, piece
 from tests.train.test_evaluate import Echo, FakeCase, nuclei_case
@@ -30,10 +31,11 @@ class Named:
 
 def test_parts_are_the_unseen_cases_and_as_many_as_asked():
     cases = [Named(f"{kind}{i:02d}") for kind in "tvh" for i in range(30)]
-    parts = parts_of("glas", cases, lambda c: {"v": VALIDATION, "h": HELD_OUT}.get(c.name[0], ""), 5)
+    names = {VALIDATION: {f"v{i:02d}" for i in range(30)}, HELD_OUT: {f"h{i:02d}" for i in range(30)} | {"gone"}}
+    parts = parts_of("glas", cases, names, 5)
     assert [(p.split, len(p.cases), p.of) for p in parts] == [(VALIDATION, 5, 30), (HELD_OUT, 5, 30)]
     assert [c.name for c in parts[0].cases] == ["v00", "v07", "v14", "v22", "v29"]
-    assert spread(cases[:3], 5) == cases[:3] and parts_of("glas", cases, lambda c: "", 5) == []
+    assert spread(cases[:3], 5) == cases[:3] and parts_of("glas", cases, {HELD_OUT: set()}, 5) == []
 
 
 def test_validation_calibrates_and_its_errors_are_those_of_the_other_half():

@@ -69,6 +69,8 @@ class Look:
     draws: int = 1000
     """Drawings of groups for an interval."""
     seed: int = 0
+    unseen: bool = False
+    """A saved split tells that the model did not learn from these cases."""
     seen: Callable[[Any, np.ndarray, Any], None] | None = None
     """Called with (case, image, prediction) of each image, for overlays."""
 
@@ -90,7 +92,7 @@ def evaluate(
     """Every figure that the cases' labels allow; colour floors learn from `train_cases` and are left out without."""
     started, cases = time.monotonic(), list(cases)
     about = look.about(cases)
-    for text in leaks.in_evaluation(getattr(model, "document", None), about.source, cases):
+    for text in leaks.in_evaluation(getattr(model, "document", None), about.source, cases, unseen=look.unseen):
         tell(events.Warned(text=text))
     pieces = look_at(model, cases, tasks=tasks, look=look, tell=tell)
     rows = figures_of(pieces, about, by_stratum=look.by_stratum)

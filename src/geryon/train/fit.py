@@ -5,12 +5,10 @@ The same call resumes: samples already packed and the state of the loop are take
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +23,16 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import leaks
+from geryon.train import leaks, splits
+from geryon.train.check import check, start_document, warnings_of
+from geryon.train.checkpoints import STATE
+from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
-from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
-from geryon.train.report import HELD_OUT, IMAGES, VALIDATION, Part, parts_of, report
+from geryon.train.recipe import Recipe
+from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings
-from geryon.train.source import Case, get_source
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
@@ -79,13 +79,13 @@ def fit(
 
     The model is calibrated on its validation images and measured on these and on what is held out (train.report).
     """
-    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
+    recipe = checked(recipe, out, where, tell)
     tasks = recipe.task_values()
     start = start_document(recipe)
     leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
-    samples = gather(recipe, tasks, out, where, tell)
-    learning, checking = split_samples(samples, recipe.split)
+    learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
+    samples = [*learning, *checking]
     settings = loop_settings(recipe, where)
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
     network = build(recipe, tasks, tell)
@@ -95,22 +95,20 @@ def fit(
         return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
     document = describe(recipe, tasks, samples, trained)
     model = save(heir(document, start) if start else document, trained, out)
-    sha256 = report(model, unseen(recipe, checking, where, tell), out, tell)
+    sha256 = report(model, unseen(recipe, out, where, tell), out, tell)
     return Fitted(model=model, card=model.with_suffix(".md"), sha256=sha256, step=trained.step, figures=trained.figures)
 
 
-def start_document(recipe: Recipe) -> ModelDocument | None:
-    """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
-    if recipe.net.start in ("", "imagenet"):
-        return None
-    document = weights.read_document(find_model(recipe.net.start))
-    if document.use not in ALLOWED[recipe.licence]:
-        raise UsageError(
-            what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
-            where=f"net.start ({recipe.net.start})",
-            mend="write licence: research, or start from a model of open use",
-        )
-    return document
+def checked(recipe: Recipe | str | Path, out: Path, where: Where, tell: Tell) -> Recipe:
+    """The recipe without faults; folders of sources are looked at where they are still to be packed."""
+    given = recipe if isinstance(recipe, Recipe) else Path(recipe)
+    files = where.samples is None and not pack_path(out, where).exists()
+    return check(given, data=where.data, files=files, tell=tell).recipe
+
+
+def pack_path(out: Path, where: Where) -> Path:
+    """Where the samples of a run lie."""
+    return where.samples or where.pack or out / PACK
 
 
 def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
@@ -133,21 +131,24 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
 
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
-    path = where.samples or where.pack or out / PACK
+    path = pack_path(out, where)
     if where.samples:
         if not path.exists():
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
     else:
         _pack(path, recipe, tasks, where.data, tell)
-    samples = [s for s in load_pack(path) if not is_held_out(s.source, s.group, s.name, recipe.split)]
+    samples = list(load_pack(path))
     check_sources(samples, recipe)
     return samples
 
 
 def _pack(path: Path, recipe: Recipe, tasks: Sequence[Task], data: Path, tell: Tell) -> None:
     """See that the pack of this recipe is there: take over the one that was made for it, refuse one for another."""
-    roots = {c.name: c.root or c.name for c in recipe.sources}
-    asked = [Asked(get_source(c.name), data / roots[c.name], c.scales, roots[c.name]) for c in recipe.sources]
+    roots = [c.root or c.name for c in recipe.sources]
+    asked = [
+        Asked(source, data / root, choice.scales, root)
+        for source, root, choice in zip(recipe.source_values(), roots, recipe.sources, strict=True)
+    ]
     if not path.exists():
         write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
     elif key_of_pack(path) != pack_key(asked, tasks, mpp=recipe.mpp):
@@ -170,29 +171,30 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
         )
 
 
-def is_held_out(source: str, group: str, name: str, split: Split) -> bool:
-    """True for what the recipe keeps away from training and validation, by group or by name."""
-    kept_away = split.held_out.get(source, ())
-    return any(fnmatchcase(group, each) or fnmatchcase(name, each) for each in kept_away)
+def split_samples(
+    samples: Sequence[Sample], recipe: Recipe, out: Path, tell: Tell
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from and to validate on; the split is saved in `out`, or must be the one that is saved there."""
+    faults = splits.faults(samples, recipe.split)
+    if faults:
+        raise refuse(told(faults), where=recipe.name, is_input=False)
+    for note in warnings_of(samples, recipe.split):
+        tell(Warned(text=note))
+    if (out / STATE).exists() and not (out / splits.FILE).exists():
+        raise UsageError(
+            what=f"there is a training state without {splits.FILE}: nobody knows what it has learnt from",
+            where=str(out),
+            mend="choose another --out",
+        )
+    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe)))
+    placed = list(zip(samples, splits.sides(samples, recipe.split), strict=True))
+    return [s for s, side in placed if side == splits.TRAIN], [s for s, side in placed if side == splits.VALIDATION]
 
 
-def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from and to validate on; no group (patient) is in both.
-
-    Groups are ranked by a digest of their names, so one more group does not shuffle the others.
-    """
-    kept_out: set[tuple[str, str]] = set()
-    for source in sorted({s.source for s in samples}):
-        groups = sorted({s.group for s in samples if s.source == source}, key=lambda g: _rank(split.seed, source, g))
-        if split.validation > 0 and len(groups) > 1:
-            n = min(len(groups) - 1, max(1, round(split.validation * len(groups))))
-            kept_out |= {(source, group) for group in groups[:n]}
-    learning = [s for s in samples if (s.source, s.group) not in kept_out]
-    return learning, [s for s in samples if (s.source, s.group) in kept_out]
-
-
-def _rank(seed: int, source: str, group: str) -> str:
-    return hashlib.sha256(f"{seed}/{source}/{group}".encode()).hexdigest()
+def begun_with(recipe: Recipe) -> str:
+    """The model that weights come from at first, with its use: a run that began with another does not go on."""
+    document = start_document(recipe)
+    return f"{document.name} {document.version} ({document.use} use)" if document else recipe.net.start
 
 
 def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:
@@ -278,21 +280,19 @@ def save(document: ModelDocument, trained: Trained, out: Path) -> Path:
     return model
 
 
-def unseen(recipe: Recipe, checking: Sequence[Sample], where: Where, tell: Tell) -> list[Part]:
-    """The images that training did not learn from, as far as their sources are at hand."""
-    validating = {(s.source, s.group) for s in checking}
+def unseen(recipe: Recipe, out: Path, where: Where, tell: Tell) -> list[Part]:
+    """The images that training did not learn from by the saved split, as far as their sources are at hand."""
+    saved = splits.read(out / splits.FILE)
     parts: list[Part] = []
-    for choice, source in zip(recipe.sources if where.images else (), recipe.source_values(), strict=False):
-
-        def split_of(case: Case, source: str = source.name) -> str:
-            if is_held_out(source, str(case.group), case.name, recipe.split):
-                return HELD_OUT
-            return VALIDATION if (source, str(case.group)) in validating else ""
-
+    for choice in recipe.sources if where.images else ():
+        source, root = recipe.source(choice.name)
+        names = {side: splits.names_of(saved, source.name, side) for side in (splits.VALIDATION, splits.HELD_OUT)}
+        if not any(names.values()):
+            continue
         try:
-            cases = list(source.cases(where.data / (choice.root or choice.name)))
+            cases = list(source.cases(where.data / root))
         except InputError as error:
             tell(Warned(text=f"no figures on {source.name}: {error}"))
             continue
-        parts += parts_of(source.name, cases, split_of, where.images)
+        parts += parts_of(source.name, cases, names, where.images)
     return parts

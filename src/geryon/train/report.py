@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ from geryon.train.overlays import overlays
 from geryon.train.plot import write_curves
 from geryon.train.protocols import MODEL, Row
 from geryon.train.scoring import Piece
+from geryon.train.splits import VALIDATION
 
 IMAGES = 40
 """Of each source and part, unless asked for others."""
 PICTURES = 3
 """Overlays of each source, part and task."""
-VALIDATION, HELD_OUT = "validation", "held out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,10 @@ class Part:
     """How many there are; `cases` are at most as many as were asked for."""
 
 
-def parts_of(source: str, cases: Iterable[Any], split_of: Callable[[Any], str], images: int) -> list[Part]:
-    """The parts of one source; `split_of` says "validation", "held out" or "" (learnt from) of a case."""
-    by_split: dict[str, list[Any]] = {VALIDATION: [], HELD_OUT: []}
-    for case in cases:
-        if split := split_of(case):
-            by_split[split].append(case)
+def parts_of(source: str, cases: Iterable[Any], names: Mapping[str, AbstractSet[str]], images: int) -> list[Part]:
+    """The parts of one source, of as many images as asked for; names: {split: names of its cases}."""
+    every = list(cases)
+    by_split = {split: [case for case in every if case.name in some] for split, some in names.items()}
     return [
         Part(source=source, split=split, cases=tuple(spread(some, images)), of=len(some))
         for split, some in by_split.items()

@@ -42,6 +42,9 @@ SOURCES = {
 """Entry points of the group geryon.sources add to it."""
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp")
 
+ALLOWED = {"open": ("open",), "research": ("open", "research")}
+"""Licence of a recipe: uses of sources that it may learn from. Sources to evaluate on are in neither."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -63,7 +66,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A public data set or a generator, and its terms."""
+    """A public data set, a generator or a lab's own files, and its terms."""
 
     name: str
     licence: str
@@ -85,6 +88,8 @@ class Source:
     """Other sources of which images stand in this one again (train.leaks)."""
     traps: str = ""
     """What a user of the set must know."""
+    facts: str = ""
+    """What else decides about its cases: the settings of a lab's own source. Another value makes another pack."""
 
 
 def get_source(name: str) -> Source:
