@@ -143,6 +143,8 @@ def test_new_classes_leave_where_objects_are(start: Path, tmp_path: Path) -> Non
         after = network(image)
     assert after["nuclei/class"].shape[1] == 3
     assert all(torch.equal(before[k], after[k]) for k in before if k != "nuclei/class")
+    sure = {name: {"score_shift": 0.5} for name in ("nuclei", "glands")}
+    assert plan(recipe, replace(start_document(recipe), calibration=sure)).calibration == {"glands": sure["glands"]}
     again = replace(recipe, classes={"nuclei": ("a", "b")})
     assert plan(again, replace(start_document(recipe), settings=made.settings)).settings == made.settings
 

@@ -30,9 +30,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--malignant", type=float, default=0.3, help="share of the glandular tissue, 0 to 1 (default: %(default)s)"
     )
-    parser.add_argument(
-        "--signet", type=float, default=0.0, help="share of places for signet ring cells, 0 to 1 (default: none)"
-    )
     parser.add_argument("--tissue-mm2", type=float, help="area of the specimen amid glass (default: tissue all over)")
     parser.add_argument("--jpeg", type=int, default=90, help="quality of the file's JPEG (default: %(default)s)")
 
@@ -49,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
         mpp=args.mpp,
         malignant=args.malignant,
         tissue_mm2=args.tissue_mm2,
-        signet=args.signet,
         quality=args.jpeg,
         tell=getattr(args, "tell", nobody),
     )

@@ -40,7 +40,6 @@ def synth(
     mpp: float = 0.5,
     malignant: float = 0.3,
     tissue_mm2: float | None = None,
-    signet: float = 0.0,
     quality: int = 90,
     tell: events.Tell = events.nobody,
 ) -> Path:
@@ -55,13 +54,7 @@ def synth(
     if not 1 <= quality <= 100:
         raise UsageError(what=f"no JPEG quality {quality}", mend="give 1 to 100; 90 is usual")
     slide = SyntheticSlide(
-        width_um=size_um[0],
-        height_um=size_um[1],
-        seed=seed,
-        mpp=mpp,
-        malignant=malignant,
-        tissue_mm2=tissue_mm2,
-        signet=signet,
+        width_um=size_um[0], height_um=size_um[1], seed=seed, mpp=mpp, malignant=malignant, tissue_mm2=tissue_mm2
     )
     started = time.monotonic()
     tiles = -(-slide.height_px // TILE) * -(-slide.width_px // TILE)

@@ -10,6 +10,7 @@ import numpy as np
 
 from geryon import plugins
 from geryon.space.boxes import Frame
+from geryon.tasks.calibration import Calibration
 
 TASKS = {
     "nuclei": "geryon.tasks.nuclei:NUCLEI",
@@ -147,6 +148,8 @@ class Task:
     """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()
     """One RGB a class (or one in all), for overlays and QuPath."""
+    calibration: Calibration | None = None
+    """What a model's document says of the probabilities that are stored; None: as the network says them."""
 
     @property
     def class_names(self) -> tuple[str, ...]:

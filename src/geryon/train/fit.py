@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +31,13 @@ from geryon.train.learner import choose_place, device_kind
 from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import Recipe
+from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings
+from geryon.train.source import Case
 from geryon.train.transfer import COUNTER, Plan, freeze, plan
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
-Measure = Callable[[Path], Mapping[str, Any]]
-"""A model file in, figures for its document and card out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,8 @@ class Where:
     """Instead of the recipe's limit."""
     stop: Callable[[], bool] = field(default=lambda: False)
     """Asked before each step; the same call goes on later."""
+    images: int = IMAGES
+    """How many images of each source and part the figures at the end come from, at most; 0: none is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +79,12 @@ def fit(
     *,
     out: str | Path,
     where: Where = Where(),  # noqa: B008 (a frozen value)
-    measure: Measure | None = None,
     tell: Tell = nobody,
 ) -> Fitted:
-    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
+    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md, figures, curves and overlays in `out`.
 
-    `measure` may evaluate the finished model; its figures enter the model's document and card. Under torchrun the
-    processes learn together, and the first one packs, writes and tells.
+    The model is calibrated on its validation images and measured on these and on what is held out (train.report).
+    Under torchrun the processes learn together, and the first one packs, writes and tells.
     """
     out, tell = Path(out), tell if processes.is_first() else nobody
     recipe = checked(recipe, out, where, tell)
@@ -108,7 +108,17 @@ def fit(
                 model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
             )
     document = describe(recipe, made, [*learning, *checking], trained)
-    return replace(save(heir(document, start) if start else document, trained, out, measure), added=made.added)
+    model = save(heir(document, start) if start else document, trained, out)
+    sha256 = report(model, unseen(recipe, out, where, tell), out, tell)
+    return Fitted(
+        model=model,
+        whole=True,
+        card=model.with_suffix(".md"),
+        sha256=sha256,
+        step=trained.step,
+        figures=trained.figures,
+        added=made.added,
+    )
 
 
 def checked(recipe: Recipe | str | Path, out: Path, where: Where, tell: Tell) -> Recipe:
@@ -272,6 +282,7 @@ def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Tra
         topology=recipe.net.name,
         settings=dict(made.settings),
         tasks=made.tasks,
+        calibration=made.calibration,
         mpp=recipe.mpp,
         sources=tuple(
             SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])
@@ -288,13 +299,34 @@ def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Tra
     )
 
 
-def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure | None) -> Fitted:
-    """Write the averaged weights with their document, and the card beside them."""
+def save(document: ModelDocument, trained: Trained, out: Path) -> Path:
+    """Write the averaged weights with their document."""
     tensors = {name: value.float().cpu().numpy() for name, value in trained.network.state_dict().items()}
-    model, card = out / f"{document.name}.safetensors", out / f"{document.name}.md"
-    sha256 = weights.save_model(model, tensors, document)
-    if measure is not None:
-        document = replace(document, training={**document.training, "measured": dict(measure(model))})
-        sha256 = weights.save_model(model, tensors, document)
-    weights.write_card(card, document, sha256=sha256)
-    return Fitted(model=model, whole=True, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
+    model = out / f"{document.name}.safetensors"
+    weights.save_model(model, tensors, document)
+    return model
+
+
+def unseen(recipe: Recipe, out: Path, where: Where, tell: Tell) -> list[Part]:
+    """The images that training did not learn from by the saved split, as far as their sources are at hand.
+
+    With the labels of the recipe's tasks alone: heads of a frozen model may have learnt from these images.
+    """
+    saved = splits.read(out / splits.FILE)
+    parts: list[Part] = []
+    for choice in recipe.sources if where.images else ():
+        source, root = recipe.source(choice.name)
+        names = {side: splits.names_of(saved, source.name, side) for side in (splits.VALIDATION, splits.HELD_OUT)}
+        if not any(names.values()):
+            continue
+        try:
+            cases = [taught for case in source.cases(where.data / root) if (taught := _only(case, recipe.tasks)).labels]
+        except InputError as error:
+            tell(Warned(text=f"no figures on {source.name}: {error}"))
+            continue
+        parts += parts_of(source.name, cases, names, where.images)
+    return parts
+
+
+def _only(case: Case, tasks: Sequence[str]) -> Case:
+    return replace(case, labels={task: read for task, read in case.labels.items() if task in tasks})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Plan:
     """{task/map: loss} of the maps that learn."""
     kept: tuple[Task, ...] = ()
     """The start model's tasks with those maps that stay; none where it is not wholly frozen."""
+    calibration: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """{task: numbers} of the start model's tasks that stay."""
     added: str = ""
     """In words: which heads stand beside which model's."""
 
@@ -72,6 +74,7 @@ def plan(recipe: Recipe, start: ModelDocument | None) -> Plan:
         settings=settings,
         losses={name: loss for name, loss in losses.items() if name.split("/")[0] not in old or name in apart},
         kept=tuple(with_classes(t, None) if t.name in taught else t for t in old.values()),
+        calibration={name: numbers for name, numbers in start.calibration.items() if name not in taught},
         added=f"heads added to {start.name}: {_and([*old, *(t.name for t in new)])}",
     )
 
