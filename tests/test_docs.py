@@ -58,6 +58,8 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "kind": plugins.names(IMPORTERS, "geryon.importers"),
         "model": shipped_models(),
     }
+    if getattr(args, "recipe", None):
+        del tables["source"]  # the recipe names it
     found = []
     for key, known in tables.items():
         given = getattr(args, key, None)

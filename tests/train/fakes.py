@@ -77,9 +77,10 @@ def glas(root: Path) -> None:
 def ebhi_seg(root: Path) -> None:
     rows = []
     for k, stage in enumerate(("Normal", "High-grade IN", "Adenocarcinoma")):
-        image(root / "images" / f"{k}.jpg", k)
-        mask(root / "masks" / f"{k}.png", (blobs() > 0) * 255)
-        rows.append({"image": f"images/{k}.jpg", "mask": f"masks/{k}.png", "class": stage, "case": f"GT{k}"})
+        name = f"GT{k}-1-400-001"
+        image(root / "images" / f"{name}.jpg", k)
+        mask(root / "masks" / f"{name}.png", (blobs() > 0) * 255)
+        rows.append({"image": f"images/{name}.jpg", "mask": f"masks/{name}.png", "class": stage, "case": f"GT{k}"})
     table(root / "images.csv", rows)
 
 
@@ -114,9 +115,20 @@ def crchistophenotypes(root: Path) -> None:
 
 
 def cpm15(root: Path) -> None:
-    image(root / "image01.png")
+    image(root / "image01.jpg")
     mask(root / "image01_mask.png", blobs())
     table(root / "index.csv", [{"image": "image01"}])
 
 
-MAKERS = {f.__name__: f for f in (consep, tnbc, monuseg, glas, ebhi_seg, kather_crc, pcam, crchistophenotypes, cpm15)}
+def lc25000_colon(root: Path) -> None:
+    rows = []
+    for k, (name, group) in enumerate((("colon_aca", "a1"), ("colon_aca", "a1"), ("colon_n", "n4"))):
+        image(root / "tiles224" / name / f"{k}.jpeg", k)
+        rows.append({"file": f"tiles224/{name}/{k}.jpeg", "class": name, "side": 224, "group": group})
+    table(root / "images.csv", rows)
+
+
+MAKERS = {
+    f.__name__: f
+    for f in (consep, tnbc, monuseg, glas, ebhi_seg, kather_crc, pcam, crchistophenotypes, cpm15, lc25000_colon)
+}

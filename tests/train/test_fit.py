@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from geryon.errors import InputError, UsageError
+from geryon.events import Warned
 from geryon.nets import weights
 from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
 from geryon.tasks.task import get_task
 from geryon.train import fit as module
-from geryon.train import recipe as recipes
-from geryon.train.fit import Where, check_sources, fit, is_held_out, split_samples, start_from
+from geryon.train import splits
+from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
+from geryon.train.source import SOURCES
 
 RECIPE = """
 name: small
@@ -51,10 +53,13 @@ def samples():
 @pytest.fixture(autouse=True)
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
-    fakes = {n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020") for n, u in uses.items()}
+    fakes = {
+        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", facts="", holds=())
+        for n, u in uses.items()
+    }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
     for name in fakes:
-        monkeypatch.setitem(recipes.SOURCES, name, f"fake_sources:{name}")
+        monkeypatch.setitem(SOURCES, name, f"fake_sources:{name}")
     monkeypatch.setattr(module, "load_pack", lambda path: samples)
 
 
@@ -64,15 +69,16 @@ def where(tmp_path):
     return Where(samples=tmp_path / "made.pack")
 
 
-def test_no_patient_is_on_both_sides_and_a_new_one_moves_no_other(samples):
-    learning, checking = split_samples(samples, Split(validation=0.25))
-    assert len(learning) + len(checking) == len(samples) and checking
+def test_sides_are_saved_and_no_patient_is_on_both(samples, tmp_path):
+    recipe = replace(parse_recipe(RECIPE), split=Split(validation=0.25, held_out={"free": ("patient 1",)}))
+    learning, checking = split_samples(samples, recipe, tmp_path, lambda event: None)
+    assert len(learning) + len(checking) == len(samples) - 2 and checking
     assert not {(s.source, s.group) for s in learning} & {(s.source, s.group) for s in checking}
     assert {s.source for s in checking} == {"free", "studied"}
-    _, more = split_samples([*samples, replace(samples[0], group="new")], Split(validation=0.25))
-    assert len({(s.source, s.group) for s in checking} - {(s.source, s.group) for s in more}) <= 1
-    assert split_samples(samples, Split(validation=0.0))[1] == []
-    assert split_samples(samples[:2], Split(validation=0.5))[1] == [], "a source of one patient is learnt from"
+    saved = splits.read(tmp_path / splits.FILE)
+    assert splits.names_of(saved, "free", splits.HELD_OUT) == {"free2", "free3"}
+    with pytest.raises(UsageError, match="nothing for validation"):
+        split_samples(samples[:2], recipe, tmp_path / "other", lambda event: None)
 
 
 def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
@@ -93,6 +99,14 @@ def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
     network = filled(document, weights.read_tensors(fitted.model), heads_of(document.task_values(), document.mpp))
     assert network(torch.zeros(1, 3, 64, 64))["lumina/inside"].shape[1] == 1
     assert fitted.sha256 in fitted.card.read_text() and "terms of studied" in fitted.card.read_text()
+
+
+def test_a_fit_warns_where_one_source_holds_images_of_another(tmp_path, where, monkeypatch):
+    monkeypatch.setattr(sys.modules["fake_sources"].free, "holds", ("studied",))
+    told = []
+    fit(parse_recipe(RECIPE), out=tmp_path, where=replace(where, stop=lambda: True), tell=told.append)
+    texts = [event.text for event in told if isinstance(event, Warned)]
+    assert texts[0].startswith("free holds images of studied again")
 
 
 def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path, where):
@@ -123,20 +137,6 @@ def test_a_model_can_start_from_another(tmp_path, where):
     assert 0 < taken < len(network.state_dict())
     kernel = weights.read_tensors(fitted.model)["lateral.0.weight"].astype(np.float32)
     assert np.array_equal(network.state_dict()["lateral.0.weight"].numpy(), kernel)
-
-
-def test_what_is_held_out_is_not_learnt_from() -> None:
-    split = Split(held_out={"glas": ("testA*",), "tnbc": ("03",)})
-
-    def sample(source: str, name: str, group: str) -> Sample:
-        return Sample(
-            source=source, name=name, group=group, image=np.zeros((32, 32, 3), np.uint8), targets={}, weights={}
-        )
-
-    assert is_held_out(sample("glas", "testA_1 x0.85", "3"), split)
-    assert is_held_out(sample("tnbc", "03_1", "03"), split)
-    assert not is_held_out(sample("glas", "train_1", "3"), split)
-    assert not is_held_out(sample("consep", "03_1", "03"), split)
 
 
 def started(tmp_path, licence, *, use):
@@ -170,6 +170,18 @@ def test_an_open_recipe_can_not_start_from_research_weights(tmp_path, where, mon
     monkeypatch.setattr(module, "gather", lambda *given: pytest.fail("refused before any work"))
     with pytest.raises(UsageError, match="before is for research only, the recipe's licence is open"):
         fit(recipe, out=tmp_path / "run", where=where)
+
+
+def test_a_run_that_began_with_research_weights_does_not_become_open(tmp_path, where, monkeypatch):
+    research = started(tmp_path, "research", use="research")
+    asked = iter([False, True])
+    assert fit(research, out=tmp_path / "run", where=replace(where, stop=lambda: next(asked))).step == 1
+    opened = replace(research, licence="open", net=replace(research.net, start=""))
+    with pytest.raises(UsageError, match=r"began with before 3 \(research use\), the recipe begins with random"):
+        fit(opened, out=tmp_path / "run", where=where)
+    (tmp_path / "run" / "split.json").unlink()
+    with pytest.raises(UsageError, match=r"a training state without split\.json"):
+        fit(opened, out=tmp_path / "run", where=where)
 
 
 def test_a_model_that_starts_from_another_carries_its_sources_and_use(tmp_path, where):

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from geryon.errors import InputError, UsageError
-from geryon.train import recipe as module
 from geryon.train.recipe import parse_recipe, read_recipe, schema
+from geryon.train.source import ALLOWED, SOURCES
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+LISTS = "held_out.yaml"
+RECIPES = sorted(p for p in (Path(__file__).parents[2] / "recipes").glob("*.yaml") if p.name != LISTS)
 GOOD = """
 name: a
 licence: open
@@ -30,7 +31,7 @@ def _sources(monkeypatch):
     }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
     for name in fakes:
-        monkeypatch.setitem(module.SOURCES, name, f"fake_sources:{name}")
+        monkeypatch.setitem(SOURCES, name, f"fake_sources:{name}")
 
 
 def fault(text):
@@ -45,12 +46,21 @@ def test_shipped_recipes_are_whole(path):
     recipe = read_recipe(path)
     assert recipe.name == path.stem and recipe.sources
     uses = {source.use for source in recipe.source_values()}
-    assert uses <= set(module.ALLOWED[recipe.licence])
+    assert uses <= set(ALLOWED[recipe.licence])
     assert recipe.train.batch >= len(recipe.sources), "each batch is the mixture"
 
 
-def test_both_recipes_ship():
-    assert sorted(p.stem for p in RECIPES) == ["geryon-s", "geryon-s-research"]
+def test_recipes_that_ship():
+    assert sorted(p.stem for p in RECIPES) == ["geryon-s", "geryon-s-research", "own-glands", "own-nuclei"]
+
+
+@pytest.mark.parametrize(("name", "held_out"), [("geryon-s", 4), ("geryon-s-research", 7)])
+def test_the_shipped_recipes_hold_out_their_lists(name, held_out):
+    [path] = [path for path in RECIPES if path.stem == name]
+    lists = read_recipe(path).split.held_out
+    assert len(lists) == held_out and lists["tnbc"] == ("03", "06", "09")
+    assert len(lists["consep"]) == 9 and len(lists["ebhi_seg"]) == 75 and len(lists["kather_crc"]) == 40
+    assert held_out < 7 or (lists["glas"] == ("testA*",) and len(lists["crchistophenotypes"]) == 26)
 
 
 def test_a_good_recipe_is_read_with_its_defaults():
@@ -81,7 +91,7 @@ def test_a_misspelt_key_is_refused_at_every_depth(old, new, place):
 def test_no_object_of_the_schema_takes_unknown_keys_and_every_field_is_described():
     document = json.loads(schema())
     objects = [document, *document["$defs"].values()]
-    assert len(objects) == 6
+    assert len(objects) == 7
     assert all(o["additionalProperties"] is False for o in objects)
     fields = [f for o in objects for f in o["properties"].values()]
     assert sum("description" in f for f in fields) > 0.5 * len(fields)

@@ -26,7 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("model", help="name of a shipped model, or a .safetensors file")
     parser.add_argument("--source", required=True, help="name of the labelled source, such as glas")
-    parser.add_argument("--root", required=True, type=Path, help="folder that holds the source's files")
+    parser.add_argument("--root", type=Path, help="folder that holds the source's files (without --recipe: needed)")
+    parser.add_argument("--recipe", type=Path, help="the recipe that describes the source, such as your own files")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder that the roots of the recipe lie in")
+    parser.add_argument("--split", type=Path, metavar="FILE", help="only images that this split.json did not train on")
     parser.add_argument("--only", default="", metavar="PREFIX", help="only images whose name begins so, such as testA")
     parser.add_argument("--groups", default="", help="only these groups (patients), comma-separated")
     add_tasks(parser)
@@ -36,18 +39,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, return the exit code."""
-    from geryon import plugins
     from geryon.nets.model import load_model
     from geryon.train.evaluate import Look, evaluate
-    from geryon.train.source import SOURCES
 
-    source = plugins.find(SOURCES, "geryon.sources", args.source)
-    cases = list(source.cases(args.root))
-    chosen = choose(cases, only=args.only, groups=args.groups, where=str(args.root))
+    source, root = source_of(args)
+    cases = list(source.cases(root))
+    unseen = not_trained_on(cases, args.split, args.source) if args.split else cases
+    chosen = choose(unseen, only=args.only, groups=args.groups, where=str(root))
     ids = {id(case) for case in chosen}
     rest = [case for case in cases if id(case) not in ids]
     seen = overlays(args.out) if args.out else None
-    look = Look(source=args.source, seen=seen)
+    look = Look(source=args.source, seen=seen, unseen=args.split is not None)
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
     result = evaluate(load_model(args.model), chosen, tasks=args.tasks, train_cases=rest, look=look, **extra)
@@ -56,6 +58,32 @@ def run(args: argparse.Namespace) -> int:
         with whole_file(args.json) as fresh:
             fresh.write_text(json.dumps(result.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
+
+
+def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
+    """The source and its folder: of the table, or as the recipe describes it."""
+    from geryon import plugins
+    from geryon.errors import UsageError
+    from geryon.train.source import SOURCES
+
+    if args.recipe:
+        from geryon.train.recipe import read_recipe
+
+        source, root = read_recipe(args.recipe).source(args.source)
+        return source, args.root or args.data / root
+    if args.root is None:
+        raise UsageError(
+            what="--root is needed", mend="give the folder of the source, or the --recipe that describes it"
+        )
+    return plugins.find(SOURCES, "geryon.sources", args.source), args.root
+
+
+def not_trained_on(cases: Sequence[Any], split: Path, source: str) -> list[Any]:
+    """The cases that a saved split does not put on the side of training; those that it does not name are new."""
+    from geryon.train import splits
+
+    trained = splits.names_of(splits.read(split), source, splits.TRAIN)
+    return [case for case in cases if case.name not in trained]
 
 
 def choose(cases: Sequence[Any], *, only: str, groups: str, where: str) -> list[Any]:
@@ -67,7 +95,7 @@ def choose(cases: Sequence[Any], *, only: str, groups: str, where: str) -> list[
     if not chosen:
         asked = " and ".join(filter(None, [f"--only {only}" if only else "", f"--groups {groups}" if groups else ""]))
         raise UsageError(
-            what=f"no image is left by {asked or 'this source'}",
+            what=f"no image is left by {asked or 'this source and split'}",
             where=where,
             mend="see the names in the source's table",
         )

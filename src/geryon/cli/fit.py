@@ -13,9 +13,10 @@ EPILOG = """\
 examples:
   geryon fit recipes/geryon-s.yaml --out runs/a --data data
   geryon fit recipes/geryon-s.yaml --out runs/a --data data --minutes 90
+  geryon fit recipes/own-nuclei.yaml --check --data data
   geryon fit --show-schema
 
-OUT gets NAME.safetensors, its card NAME.md, log.csv and validation.csv. Ctrl-C keeps the state; the same
+OUT gets NAME.safetensors, its card NAME.md, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same
 command goes on from it.
 """
 
@@ -30,30 +31,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pack", type=Path, help="where packed samples are kept and found again (default: in OUT)")
     parser.add_argument("--samples", type=Path, help="learn from this pack as it is, without looking at the sources")
     parser.add_argument("--minutes", type=float, help="end the schedule after so long, instead of the recipe's limit")
+    parser.add_argument("--check", action="store_true", help="only look for faults in the recipe and its sources")
     parser.add_argument("--show-schema", action="store_true", help="print what may stand in a recipe (JSON Schema)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or print the schema."""
+    """Train, or look for faults, or print the schema."""
     from geryon.errors import UsageError
     from geryon.train import recipe
 
     if args.show_schema:
         args.say(recipe.schema())
         return 0
-    if args.recipe is None or args.out is None:
+    if args.recipe is None or (args.out is None and not args.check):
         raise UsageError(what="a recipe and --out are needed", mend="geryon fit RECIPE --out DIR")
-    checked = recipe.read_recipe(args.recipe)
+    if args.check:
+        return look(args)
 
     from geryon.train.fit import Where, fit
 
     with asked_to_stop() as stop:
         where = Where(data=args.data, pack=args.pack, samples=args.samples, minutes=args.minutes, stop=stop)
-        fitted = fit(checked, out=args.out, where=where, tell=args.tell)
+        fitted = fit(args.recipe, out=args.out, where=where, tell=args.tell)
     if fitted.model is None:
         args.say(f"stopped at step {fitted.step}; the same command goes on from there")
         return 130
     args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
+    return 0
+
+
+def look(args: argparse.Namespace) -> int:
+    """Tell the faults, or what would be trained on."""
+    from geryon.train.check import check
+
+    for line in check(args.recipe, data=args.data, tell=args.tell).lines:
+        args.say(line)
+    args.say("no faults")
     return 0
 
 

@@ -145,6 +145,20 @@ def save_tensors(tensors: dict[str, np.ndarray], path: Path, *, metadata: dict[s
         save_file(tensors, path, metadata=metadata)
     except safetensors.SafetensorError as error:
         raise OSError(str(error)) from error
+    if len(metadata) > 1:
+        _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata in order of their keys: the library's is random, and the same input gives the same bytes."""
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the header is written as compactly as before"
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def _stored(name: str, tensor: np.ndarray, half: bool) -> np.ndarray:

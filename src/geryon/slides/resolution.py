@@ -23,6 +23,10 @@ LENGTHS_UM = {
 """µm in one of each unit that OME files name; both code points of the letter mu are in use."""
 
 
+class NoResolutionError(InputError):
+    """The file does not say its µm per pixel, and nobody gave it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
     """The µm per pixel of level 0 that is used, and where it came from."""
@@ -51,7 +55,7 @@ def resolve(
         mpp = units.mpp_of_objective(objective)
         note = f"µm/px is an estimate, {mpp:g} from an objective of {objective:g}x: if you know better, give --mpp"
         return Resolution(mpp_x=mpp, mpp_y=mpp, source="objective (estimate)", warnings=(*warnings, note))
-    raise InputError(
+    raise NoResolutionError(
         what=" ".join(filter(None, ["no µm per pixel in the file", f"({size})" if size else "", *warnings])),
         where=where,
         mend="give it: --mpp 0.25 for a usual 40x scan, --mpp 0.5 for 20x (dpi and the like do not count)",

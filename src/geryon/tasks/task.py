@@ -161,6 +161,10 @@ class Labelled:
     """float64 [n, 2]: x, y of object centres, where only those are known."""
     point_classes: tuple[str, ...] = ()
     """One name a point, "" unknown."""
+    boxes: np.ndarray | None = None
+    """float64 [n, 4]: xmin, ymin, xmax, ymax of objects in pixels, where only those are known."""
+    exhaustive: bool = True
+    """False where there may be more objects than the source names: then what it leaves out is unknown, not absent."""
 
 
 def with_classes(task: Task, classes: ClassTree | None) -> Task:

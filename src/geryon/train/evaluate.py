@@ -16,7 +16,7 @@ from geryon import events
 from geryon.errors import UsageError
 from geryon.tasks import class_metrics, intervals
 from geryon.tasks.task import Task
-from geryon.train import floors, scoring
+from geryon.train import floors, leaks, scoring
 from geryon.train.scoring import Piece
 
 MODEL = "model"
@@ -103,6 +103,8 @@ class Look:
     draws: int = 1000
     """Drawings of groups for an interval."""
     seed: int = 0
+    unseen: bool = False
+    """A saved split tells that the model did not learn from these cases."""
     seen: Callable[[Any, np.ndarray, Any], None] | None = None
     """Called with (case, image, prediction) of each image, for overlays."""
 
@@ -119,6 +121,9 @@ def evaluate(
     """Every figure that the cases' labels allow; colour floors learn from `train_cases` and are left out without."""
     started, cases = time.monotonic(), list(cases)
     asked = _asked(model, tasks)
+    source = look.source or str(getattr(cases[0], "source", "")) if cases else look.source
+    for text in leaks.in_evaluation(getattr(model, "document", None), source, cases, unseen=look.unseen):
+        tell(events.Warned(text=text))
     tell(events.Started(stage="evaluate", total=len(cases), unit="images"))
     pieces: list[Piece] = []
     for case in cases:
@@ -131,7 +136,6 @@ def evaluate(
         if look.seen:
             look.seen(case, image, prediction)
         tell(events.Advanced(stage="evaluate", note=case.name))
-    source = look.source or str(getattr(cases[0], "source", "")) if cases else look.source
     rows = _rows(pieces, source, look)
     rows += _colour_rows(cases, list(train_cases), pieces, (source, look))
     seconds = time.monotonic() - started

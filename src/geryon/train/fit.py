@@ -5,12 +5,10 @@ The same call resumes: samples already packed and the state of the loop are take
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,19 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import find_model, heads_of, shipped_models
+from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
+from geryon.train import leaks, splits
+from geryon.train.check import check, of_topology, start_document, warnings_of
+from geryon.train.checkpoints import STATE
+from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place
 from geryon.train.loop import Trained, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
-from geryon.train.recipe import ALLOWED, Recipe, Split, read_recipe
+from geryon.train.recipe import Recipe
 from geryon.train.settings import LoopSettings
-from geryon.train.source import get_source
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
@@ -79,15 +80,16 @@ def fit(
 
     `measure` may evaluate the finished model; its figures enter the model's document and card.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     out = Path(out)
+    recipe = checked(recipe, out, where, tell)
     tasks = recipe.task_values()
     start = start_document(recipe)
-    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
-    samples = gather(recipe, tasks, out, where, tell)
-    learning, checking = split_samples(samples, recipe.split)
+    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
+    learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
+    samples = [*learning, *checking]
     settings = loop_settings(recipe, where)
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
+    network = build(recipe, tasks, tell)
     validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
     trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
@@ -96,19 +98,16 @@ def fit(
     return save(heir(document, start) if start else document, trained, out, measure)
 
 
-def start_document(recipe: Recipe) -> ModelDocument | None:
-    """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
-    if recipe.net.start in ("", "imagenet"):
-        return None
-    own = _of_topology(recipe, "read_start")
-    document = own(recipe.net.start) if own else weights.read_document(find_model(recipe.net.start))
-    if document.use not in ALLOWED[recipe.licence]:
-        raise UsageError(
-            what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
-            where=f"net.start ({recipe.net.start})",
-            mend="write licence: research, or start from a model of open use",
-        )
-    return document
+def checked(recipe: Recipe | str | Path, out: Path, where: Where, tell: Tell) -> Recipe:
+    """The recipe without faults; folders of sources are looked at where they are still to be packed."""
+    given = recipe if isinstance(recipe, Recipe) else Path(recipe)
+    files = where.samples is None and not pack_path(out, where).exists()
+    return check(given, data=where.data, files=files, tell=tell).recipe
+
+
+def pack_path(out: Path, where: Where) -> Path:
+    """Where the samples of a run lie."""
+    return where.samples or where.pack or out / PACK
 
 
 def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
@@ -131,21 +130,24 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
 
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
-    path = where.samples or where.pack or out / PACK
+    path = pack_path(out, where)
     if where.samples:
         if not path.exists():
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
     else:
         _pack(path, recipe, tasks, where.data, tell)
-    samples = [s for s in load_pack(path) if not is_held_out(s, recipe.split)]
+    samples = list(load_pack(path))
     check_sources(samples, recipe)
     return samples
 
 
 def _pack(path: Path, recipe: Recipe, tasks: Sequence[Task], data: Path, tell: Tell) -> None:
     """See that the pack of this recipe is there: take over the one that was made for it, refuse one for another."""
-    roots = {c.name: c.root or c.name for c in recipe.sources}
-    asked = [Asked(get_source(c.name), data / roots[c.name], c.scales, roots[c.name]) for c in recipe.sources]
+    roots = [c.root or c.name for c in recipe.sources]
+    asked = [
+        Asked(source, data / root, choice.scales, root)
+        for source, root, choice in zip(recipe.source_values(), roots, recipe.sources, strict=True)
+    ]
     if not path.exists():
         write_pack(path, asked, tasks, mpp=recipe.mpp, tell=tell)
     elif key_of_pack(path) != pack_key(asked, tasks, mpp=recipe.mpp):
@@ -168,29 +170,30 @@ def check_sources(samples: Sequence[Sample], recipe: Recipe) -> None:
         )
 
 
-def is_held_out(sample: Sample, split: Split) -> bool:
-    """True for samples that the recipe keeps away from training and validation, by group or by name."""
-    kept_away = split.held_out.get(sample.source, ())
-    return any(fnmatchcase(sample.group, each) or fnmatchcase(sample.name, each) for each in kept_away)
+def split_samples(
+    samples: Sequence[Sample], recipe: Recipe, out: Path, tell: Tell
+) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from and to validate on; the split is saved in `out`, or must be the one that is saved there."""
+    faults = splits.faults(samples, recipe.split)
+    if faults:
+        raise refuse(told(faults), where=recipe.name, is_input=False)
+    for note in warnings_of(samples, recipe.split):
+        tell(Warned(text=note))
+    if (out / STATE).exists() and not (out / splits.FILE).exists():
+        raise UsageError(
+            what=f"there is a training state without {splits.FILE}: nobody knows what it has learnt from",
+            where=str(out),
+            mend="choose another --out",
+        )
+    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe)))
+    placed = list(zip(samples, splits.sides(samples, recipe.split), strict=True))
+    return [s for s, side in placed if side == splits.TRAIN], [s for s, side in placed if side == splits.VALIDATION]
 
 
-def split_samples(samples: Sequence[Sample], split: Split) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from and to validate on; no group (patient) is in both.
-
-    Groups are ranked by a digest of their names, so one more group does not shuffle the others.
-    """
-    kept_out: set[tuple[str, str]] = set()
-    for source in sorted({s.source for s in samples}):
-        groups = sorted({s.group for s in samples if s.source == source}, key=lambda g: _rank(split.seed, source, g))
-        if split.validation > 0 and len(groups) > 1:
-            n = min(len(groups) - 1, max(1, round(split.validation * len(groups))))
-            kept_out |= {(source, group) for group in groups[:n]}
-    learning = [s for s in samples if (s.source, s.group) not in kept_out]
-    return learning, [s for s in samples if (s.source, s.group) in kept_out]
-
-
-def _rank(seed: int, source: str, group: str) -> str:
-    return hashlib.sha256(f"{seed}/{source}/{group}".encode()).hexdigest()
+def begun_with(recipe: Recipe) -> str:
+    """The model that weights come from at first, with its use: a run that began with another does not go on."""
+    document = start_document(recipe)
+    return f"{document.name} {document.version} ({document.use} use)" if document else recipe.net.start
 
 
 def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:
@@ -205,7 +208,7 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
     chosen = recipe.net
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
     network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
-    own = _of_topology(recipe, "start_from")
+    own = of_topology(recipe, "start_from")
     if chosen.start == "imagenet":
         _start_from_imagenet(network, make)
     elif own:
@@ -216,16 +219,6 @@ def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
         if n < whole:
             tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
     return network
-
-
-def _of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:
-    """The topology's function of that name, where the recipe starts from a place that is no model of ours."""
-    start = recipe.net.start
-    if start in ("", "imagenet", *shipped_models()) or start.endswith(".safetensors") or Path(start).is_file():
-        return None
-    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
-    found: Callable[..., Any] | None = getattr(sys.modules[make.__module__], name, None)
-    return found
 
 
 def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> None:

@@ -48,6 +48,8 @@ class Sample:
     """{"task/map": uint8 [y, x, channel]}: value times 255."""
     weights: Mapping[str, np.ndarray]
     """{"task/map": uint8 [y, x]}: weight times 32, 0 where nothing is known."""
+    stratum: str = ""
+    """Of its case: see train.source.Case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ def pack_key(sources: Sequence[Asked], tasks: Sequence[Task], *, mpp: float) -> 
     asked = {
         "format": FORMAT,
         "mpp": mpp,
-        "sources": [(a.source.name, a.place or a.root.name, list(a.scales)) for a in sources],
+        "sources": [
+            (a.source.name, a.place or a.root.name, list(a.scales), *filter(None, [a.source.facts])) for a in sources
+        ],
         "tasks": [
             (t.name, t.mpp, t.classes.branches if t.classes else None, bool(t.classes and t.classes.is_cut))
             + tuple((m.name, m.channels, m.coarse) for m in t.maps)
@@ -113,6 +117,7 @@ def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.
         image=np.ascontiguousarray(mirrored(scaled, side)),
         targets=targets,
         weights=weights,
+        stratum=case.stratum,
     )
 
 
@@ -150,6 +155,8 @@ def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple
         raster_names=labels.raster_names,
         points=None if labels.points is None else labels.points * (factor / coarse),
         point_classes=labels.point_classes,
+        boxes=None if labels.boxes is None else labels.boxes * (factor / coarse),
+        exhaustive=labels.exhaustive,
     )
 
 
@@ -171,7 +178,8 @@ def write_pack(
             for scale in asked.scales:
                 sample = sample_of(case, source.name, tasks, mpp=mpp, scale=scale)
                 tensors |= _tensors(len(index), sample)
-                index.append({"source": sample.source, "name": sample.name, "group": sample.group})
+                facts = {key: getattr(sample, key) for key in ("source", "name", "group", "stratum")}
+                index.append(facts)
                 tell(events.Advanced(stage=f"pack {source.name}"))
     with whole_file(path) as fresh:
         save_tensors(tensors, fresh, metadata={KEY: json.dumps(index), MADE_FOR: pack_key(sources, tasks, mpp=mpp)})

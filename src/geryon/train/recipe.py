@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import pydantic
 import yaml
 
-from geryon import plugins
 from geryon.errors import InputError, UsageError
-from geryon.nets.topologies import TOPOLOGIES
-from geryon.tasks.task import TASKS, Task, get_task, with_classes
+from geryon.tasks.task import Task, get_task, with_classes
+from geryon.train import names, own
 from geryon.train.augment import STRICT
+from geryon.train.faults import nearest, refuse
+from geryon.train.names import listed
+from geryon.train.own import OwnChoice
 from geryon.train.presets import PRESETS, fill_preset
 from geryon.train.settings import LoopSettings
-from geryon.train.source import SOURCES, Source, get_source
+from geryon.train.source import Source, get_source
+from geryon.train.splits import Split
 
-ALLOWED = {"open": ("open",), "research": ("open", "research")}
-"""Licence of a recipe: uses of sources that it may learn from. Sources to evaluate on are in neither."""
+MPP = 0.5
+"""µm per pixel where a recipe says none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChoice:
-    """One source and its part in each batch."""
+    """One public source and its part in each batch."""
 
     __pydantic_config__ = STRICT
 
@@ -58,21 +61,16 @@ class NetChoice:
     """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """What is kept away from training."""
+AnySource = Annotated[
+    Annotated[SourceChoice, pydantic.Tag("public")] | Annotated[OwnChoice, pydantic.Tag("own")],
+    pydantic.Discriminator(lambda given: "own" if is_own(given) else "public"),
+]
+"""A source of a lab's own says its format."""
 
-    __pydantic_config__ = STRICT
 
-    validation: float = 0.15
-    """Part of each source's groups (patients) that only validates; 0 trains on all."""
-    seed: int = 0
-    """Of the choice of groups."""
-    held_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """{source: groups or names of cases} that neither train nor validate; "testA*" stands for all that begin so.
-
-    The model's document lists them, so that figures can be measured on them later.
-    """
+def is_own(given: Any) -> bool:
+    """True for what a recipe says of a lab's own files."""
+    return isinstance(given, OwnChoice) or (isinstance(given, Mapping) and "format" in given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +88,10 @@ class Recipe:
     """In tasks.TASKS, in the order of the network's heads."""
     cut: tuple[str, ...] = ()
     """Tasks whose class trees are cut to their branches, where the sources go no deeper."""
-    mpp: float = 0.5
+    mpp: float = MPP
     """µm per pixel of the network's input."""
-    sources: tuple[SourceChoice, ...]
+    sources: tuple[AnySource, ...]
+    """Public sets by name, and a lab's own annotations by their format."""
     net: NetChoice = field(default_factory=NetChoice)
     split: Split = field(default_factory=Split)
     train: LoopSettings = field(default_factory=LoopSettings)
@@ -107,43 +106,119 @@ class Recipe:
 
     def source_values(self) -> tuple[Source, ...]:
         """The sources themselves, in the recipe's order."""
-        return tuple(get_source(choice.name) for choice in self.sources)
+        return tuple(self._source(choice) for choice in self.sources)
+
+    def _source(self, choice: SourceChoice | OwnChoice) -> Source:
+        return own.source_of(choice, mpp=self.mpp) if isinstance(choice, OwnChoice) else get_source(choice.name)
+
+    def source(self, name: str) -> tuple[Source, str]:
+        """The source of that name and its folder below the data folder."""
+        for choice in self.sources:
+            if choice.name == name:
+                return self._source(choice), choice.root or choice.name
+        names = [choice.name for choice in self.sources]
+        raise UsageError(
+            what=f"the recipe has no source {name!r}{nearest(name, names)}", mend=f"choose one of: {', '.join(names)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A document as far as it is right, so that its files can be checked beside its other faults."""
+
+    recipe: Recipe | None
+    faults: tuple[str, ...]
+    """One line each; none where the recipe can be used."""
+    choices: tuple[SourceChoice | OwnChoice, ...]
+    """Its sources that are right by themselves."""
+    mpp: float
 
 
 _ADAPTER = pydantic.TypeAdapter(Recipe)
+_CHOICE: pydantic.TypeAdapter[SourceChoice | OwnChoice] = pydantic.TypeAdapter(AnySource)
 
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in that YAML file; one UsageError lists all its faults, each with its place."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            what=f"can't be read: {error}", where=str(path), mend="give the path of a YAML recipe"
-        ) from error
-    return parse_recipe(text, where=str(path))
+    return _whole(parse(text_of(path), folder=path.parent, where=str(path)), str(path))
 
 
 def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
     """The recipe in that YAML text."""
+    return _whole(parse(text, folder=Path(), where=where), where)
+
+
+def _whole(parsed: Parsed, where: str) -> Recipe:
+    if parsed.recipe is None or parsed.faults:
+        raise refuse(parsed.faults, where=where, is_input=False)
+    return parsed.recipe
+
+
+def text_of(path: Path) -> str:
+    """The text of a recipe."""
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader that also refuses double keys)
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            what=f"can't be read: {error}", where=str(path), mend="give the path of a YAML recipe"
+        ) from error
+
+
+def parse(text: str, *, folder: Path, where: str) -> Parsed:
+    """What the text says and all that is wrong with it; other files that it names lie below `folder`."""
+    raw = _yaml(text, where)
+    faults, recipe = _held_out(raw, folder) + fill_preset(raw), None
+    try:
+        recipe = _ADAPTER.validate_python(raw)
+    except pydantic.ValidationError as error:
+        faults += [f"{_place(e['loc'])}: {_said(e)}" for e in error.errors()]
+    choices = {i: choice for i, each in enumerate(listed(raw, "sources")) if (choice := _choice(each)) is not None}
+    said = names.faults(raw, choices)
+    right = tuple(choice for i, choice in choices.items() if i not in said.sources)
+    mpp = raw.get("mpp") if isinstance(raw, dict) else None
+    return Parsed(
+        recipe=recipe,
+        faults=(*faults, *said.lines),
+        choices=right,
+        mpp=float(mpp) if isinstance(mpp, int | float) and mpp > 0 else MPP,
+    )
+
+
+def _choice(raw: Any) -> SourceChoice | OwnChoice | None:
+    try:
+        return _CHOICE.validate_python(raw)
+    except pydantic.ValidationError:
+        return None
+
+
+def _held_out(raw: Any, folder: Path) -> list[str]:
+    """Put the lists of split.held_out.file in its place, those of the recipe's own sources."""
+    split = raw.get("split") if isinstance(raw, dict) else None
+    given = split.get("held_out") if isinstance(split, dict) else None
+    if not isinstance(split, dict) or not isinstance(given, dict) or not isinstance(given.get("file"), str):
+        return []
+    split["held_out"] = {}
+    place, others = f"split.held_out.file: {given['file']}", sorted(set(given) - {"file"})
+    if others:
+        return [f"{place}: stands beside {', '.join(map(str, others))}; write all of it there, or all of it here"]
+    try:
+        lists = _yaml(text_of(folder / given["file"]), given["file"])
+    except (InputError, UsageError) as error:
+        return [f"{place}: {error.what}"]
+    if not isinstance(lists, dict):
+        return [f"{place}: is no list of groups by source"]
+    mine = [each.get("name") for each in listed(raw, "sources") if isinstance(each, dict)]
+    split["held_out"] = {source: groups for source, groups in lists.items() if source in mine}
+    return []
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader that also refuses double keys)
     except yaml.YAMLError as error:
         raise UsageError(
             what=f"is no YAML: {' '.join(str(error).split())}", where=where, mend="mend the document"
         ) from error
-    faults = _names(raw) + fill_preset(raw)
-    try:
-        recipe = _ADAPTER.validate_python(raw)
-    except pydantic.ValidationError as error:
-        faults = [f"{_place(e['loc'])}: {_said(e)}" for e in error.errors()] + faults
-    if faults:
-        raise UsageError(
-            what="\n  ".join([f"{len(faults)} fault{'s' if len(faults) > 1 else ''}", *faults]),
-            where=where,
-            mend="\nsee geryon fit --show-schema",
-        )
-    return recipe
 
 
 def schema() -> str:
@@ -166,8 +241,9 @@ class _Loader(yaml.SafeLoader):
 
 
 def _place(loc: Sequence[str | int]) -> str:
-    """sources[1].share, from pydantic's tuple."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    """sources[1].share, from pydantic's tuple, which also says which kind of source it took."""
+    parts = [part for i, part in enumerate(loc) if not (i == 2 and loc[0] == "sources" and part in ("own", "public"))]
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return text.lstrip(".") or "the document"
 
 
@@ -176,69 +252,26 @@ def _said(error: Any) -> str:
     if isinstance(given, UsageError):
         return given.what
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return "there is no such setting"
+        name, known = str(error["loc"][-1]), _settings(error["loc"][:-1])
+        sole = error["loc"][0] == "sources" and name not in known and name in OwnChoice.__dataclass_fields__
+        return "there is no such setting" + (" of a public source" if sole else nearest(name, known))
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return "is missing"
     return str(error["msg"])
 
 
-def _names(raw: Any) -> list[str]:
-    """Faults of the names in a document that may have any others."""
-    if not isinstance(raw, dict):
-        return []
-    faults = []
-    tasks = [t for t in _listed(raw, "tasks") if isinstance(t, str)]
-    known = plugins.names(TASKS, "geryon.tasks")
-    faults += [f"tasks[{i}]: {_no('task', t, known)}" for i, t in enumerate(tasks) if t not in known]
-    faults += [] if tasks or "tasks" not in raw else ["tasks: names no task"]
-    net = raw["net"].get("name", "geryon-s") if isinstance(raw.get("net"), dict) else "geryon-s"
-    nets = plugins.names(TOPOLOGIES, "geryon.topologies")
-    faults += [f"net.name: {_no('topology', net, nets)}"] if isinstance(net, str) and net not in nets else []
-    faults += _source_faults(raw)
-    if all(t in known for t in tasks):
-        faults += _map_faults(raw, tasks)
-    return faults + _double(raw, "sources") + _double(raw, "tasks")
+def _settings(loc: Sequence[str | int]) -> list[str]:
+    """The settings that may stand at a place of the document."""
+    kinds: list[Any] = [Recipe]
+    for part in loc:
+        if part == "public":
+            return [*SourceChoice.__dataclass_fields__, "format"]
+        if isinstance(part, str) and part != "own":
+            kinds = [k for kind in kinds for k in _dataclasses(get_type_hints(kind, include_extras=True).get(part))]
+    return [name for kind in kinds for name in kind.__dataclass_fields__]
 
 
-def _source_faults(raw: dict[str, Any]) -> list[str]:
-    faults, known, licence = [], plugins.names(SOURCES, "geryon.sources"), raw.get("licence")
-    choices = _listed(raw, "sources")
-    if "sources" in raw and not choices:
-        faults.append("sources: names no source")
-    for i, choice in enumerate(choices):
-        name = choice.get("name") if isinstance(choice, dict) else None
-        if not isinstance(name, str):
-            continue
-        if name not in known:
-            faults.append(f"sources[{i}].name: {_no('source', name, known)}")
-        elif licence in ALLOWED and get_source(name).use not in ALLOWED[licence]:
-            source = get_source(name)
-            faults.append(
-                f"sources[{i}].name: {name} is for {source.use} ({source.licence}), the recipe's licence is {licence}"
-            )
-    return faults
-
-
-def _map_faults(raw: dict[str, Any], tasks: Sequence[str]) -> list[str]:
-    train = raw.get("train")
-    weights = train.get("map_weights") if isinstance(train, dict) else None
-    shares = train.get("shares") if isinstance(train, dict) else None
-    maps = [f"{t}/{m.name}" for t in tasks for m in get_task(t).maps]
-    faults = ["train.shares: write each source's share beside its name"] if shares else []
-    wrong = [name for name in weights if name not in maps] if isinstance(weights, dict) else []
-    return faults + [f"train.map_weights.{name}: {_no('map', str(name), maps)}" for name in wrong]
-
-
-def _double(raw: dict[str, Any], key: str) -> list[str]:
-    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in _listed(raw, key)]
-    twice = sorted({name for name in names if isinstance(name, str) and names.count(name) > 1})
-    return [f"{key}: {name} stands twice" for name in twice]
-
-
-def _listed(raw: dict[str, Any], key: str) -> list[Any]:
-    value = raw.get(key)
-    return value if isinstance(value, list) else []
-
-
-def _no(kind: str, name: str, known: Sequence[str]) -> str:
-    return f"no {kind} is called {name!r} (there are: {', '.join(known)})"
+def _dataclasses(hint: Any) -> list[Any]:
+    if is_dataclass(hint):
+        return [hint]
+    return [kind for each in get_args(hint) for kind in _dataclasses(each)]

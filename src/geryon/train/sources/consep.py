@@ -1,4 +1,8 @@
-"""CoNSeP: colorectal nuclei with outlines and classes (Graham et al., Medical Image Analysis 58, 2019)."""
+"""CoNSeP: colorectal nuclei with outlines and classes (Graham et al., Medical Image Analysis 58, 2019).
+
+Layout: CoNSeP/{Train,Test}/{Images,Labels}/NAME.{png,mat}, train_1..27 and test_1..14, each .mat with `inst_map`,
+`type_map`, `inst_type` and `inst_centroid`. Some copies merge the seven classes to four, as the paper does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, present, rgb
+from geryon.train.source import Case, Source, natural, picture, release, rgb
 
 SEVEN = ("other", "inflammatory", "epithelial", "epithelial", "connective", "connective", "connective")
 """Classes of the release: other, inflammatory, healthy and malignant epithelial, fibroblast, muscle, endothelial."""
@@ -19,13 +23,13 @@ FOUR = ("other", "inflammatory", "epithelial", "connective")
 
 
 def cases(root: Path) -> Iterator[Case]:
-    """The training images, one group each: no table of image to slide was published."""
-    folder = present(root, "CoNSeP") / "Train"
-    for path in sorted((folder / "Labels").glob("*.mat"), key=lambda p: int(p.stem.split("_")[1])):
-        [image] = (folder / "Images").glob(f"{path.stem}.*")
-        yield Case(
-            name=path.stem, group=path.stem, image=rgb(image), mpp=0.25, labels={"nuclei": partial(nuclei, path)}
-        )
+    """train_* and test_*, one group each: no table of image to slide was published."""
+    home = release(root, "Train/Labels", "Test/Labels")
+    for part in ("Train", "Test"):
+        for path in sorted((home / part / "Labels").glob("*.mat"), key=natural):
+            image = picture(home / part / "Images", path.stem)
+            labels = {"nuclei": partial(nuclei, path)}
+            yield Case(name=path.stem, group=path.stem, image=rgb(image), mpp=0.25, labels=labels)
 
 
 def nuclei(path: Path) -> Labelled:
@@ -44,5 +48,9 @@ CONSEP = Source(
     citation="Graham et al., HoVer-Net, Medical Image Analysis 58 (2019) 101563",
     tasks=("nuclei",),
     cases=cases,
-    traps="41 images of 16 slides without a table: a split by image may share slides; Lizard and CoNIC hold them again",
+    mpp="0.25",
+    groups="image: no table to the 16 slides was published",
+    verified="real files (Train, in a copy of JPEG)",
+    traps="41 images of 16 slides without a table: a split by image may share slides; hold out test_* for the "
+    "official one; Lizard and CoNIC hold 16 of them again",
 )

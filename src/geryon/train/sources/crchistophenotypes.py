@@ -1,4 +1,8 @@
-"""CRCHistoPhenotypes: colorectal nuclei as points, part of them with a class (IEEE TMI 35(5), 2016)."""
+"""CRCHistoPhenotypes: colorectal nuclei as points, part of them with a class (IEEE TMI 35(5), 2016).
+
+Layout: CRCHistoPhenotypes_2016_04_28/Detection/imgK/imgK.bmp and Classification/imgK/imgK_<class>.mat, each with
+`detection` [n, 2], x and y. The images stand under Classification again.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,17 @@ import numpy as np
 from scipy.io import loadmat
 
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, present, rgb
+from geryon.train.source import Case, Source, natural, picture, release, rgb
 
 OURS = {"epithelial": "epithelial", "inflammatory": "inflammatory", "fibroblast": "connective", "others": "other"}
 
 
 def cases(root: Path) -> Iterator[Case]:
     """All images, one group each: no table of image to patient was published."""
-    folder = present(root, "CRCHistoPhenotypes_2016_04_28")
-    for place in sorted((folder / "Detection").glob("img*"), key=lambda p: int(p.name.removeprefix("img"))):
+    folder = release(root, "Detection")
+    for place in sorted((folder / "Detection").glob("img*"), key=natural):
         name = place.name
-        [image] = (p for p in place.iterdir() if p.suffix != ".mat")
-        read = rgb(image)
+        read = rgb(picture(place, name))
         yield Case(
             name=name,
             group=name,
@@ -54,5 +57,8 @@ CRCHISTOPHENOTYPES = Source(
     citation="Sirinukunwattana et al., IEEE Transactions on Medical Imaging 35 (2016) 1196-1206",
     tasks=("nuclei",),
     cases=cases,
+    mpp="0.55",
+    groups="image: no table to the 9 patients was published",
+    verified="real files (images in a copy of WebP)",
     traps="a quarter of the nuclei have no class; images of 9 patients without a table",
 )

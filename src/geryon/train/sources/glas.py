@@ -1,8 +1,11 @@
-"""GlaS: colon glands with outlines and grade (Sirinukunwattana et al., Medical Image Analysis 35, 2017)."""
+"""GlaS: colon glands with outlines and grade (Sirinukunwattana et al., Medical Image Analysis 35, 2017).
+
+Layouts: the release, one flat folder `Warwick QU Dataset (Released 2016_07_08)` with NAME.bmp, NAME_anno.bmp and
+Grade.csv (names train_*, testA_*, testB_*), and a copy with images/NAME.jpg and masks/NAME.png beside Grade.csv.
+"""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,21 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, present, rgb, values
-from geryon.train.sources.hollows import hollows
+from geryon.train.hollows import hollows
+from geryon.train.source import Case, Source, picture, release, rgb, rows_of, values
 
 MPP = 0.62005
 
 
 def cases(root: Path) -> Iterator[Case]:
-    """train_* and testA_*, grouped by patient."""
-    with present(root, "Grade.csv").open(encoding="utf-8", newline="") as file:
-        rows = [{key.strip(): value.strip() for key, value in row.items()} for row in csv.DictReader(file)]
-    for row in rows:
+    """train_*, testA_* and testB_*, grouped by patient."""
+    home = release(root, "Grade.csv")
+    is_flat = not (home / "masks").exists()
+    for row in rows_of(home / "Grade.csv"):
         name, grade = row["name"], row["grade (GlaS)"]
-        [image] = (root / "images").glob(f"{name}.*")
-        mask = root / "masks" / f"{name}.png"
-        read = rgb(image)
+        mask = picture(home, f"{name}_anno") if is_flat else picture(home / "masks", name)
+        read = rgb(picture(home if is_flat else home / "images", name))
         yield Case(
             name=name,
             group=row["patient ID"],
@@ -53,5 +55,8 @@ GLAS = Source(
     citation="Sirinukunwattana et al., Medical Image Analysis 35 (2017) 489-502",
     tasks=("glands",),
     cases=cases,
+    mpp="0.62005",
+    groups="patient",
+    verified="copy: real files; release: documentation",
     traps="patients 3, 4, 7, 9, 10, 11, 13 and 15 stand in train and testA; masks hold the lumen",
 )

@@ -82,5 +82,8 @@ SYNTHETIC = Source(
     citation="geryon.slides.synthetic",
     tasks=("nuclei", "glands", "lumina", "tissue"),
     cases=cases,
+    mpp="0.5",
+    groups="slide",
+    verified="real files",
     traps="looks like tissue, is none: figures on it say nothing about real slides",
 )

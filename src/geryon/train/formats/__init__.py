@@ -1,0 +1,1 @@
+"""Ways in which labs keep annotations, one a file; train.own.FORMATS names them."""
