@@ -160,7 +160,7 @@ def records(line: Line, result: Evaluation, model: str, split: str) -> Iterator[
     """The asked figures of a model, and after each the floors that it has to beat."""
     for (task, metric), asked in line.figures.items():
         for row in result.rows:
-            if (row.task, row.metric) == (task, metric):
+            if (row.task, row.metric, row.stratum) == (task, metric, ""):
                 yield record(row, model if row.by == MODEL else row.by, split, asked if row.by == MODEL else None)
 
 

@@ -15,6 +15,7 @@ NAMES = (
     "memory",
     "cerberus_window",
     "augment",
+    "training_step",
     "accuracy",
 )
 

@@ -23,6 +23,7 @@ from geryon.slides.normalise import NORMALISERS
 from geryon.slides.reader import READERS
 from geryon.store.export import EXPORTERS
 from geryon.tasks.task import TASKS
+from geryon.train.recipe import parse_recipe
 from geryon.train.source import SOURCES
 from tests.conftest import ROOT
 
@@ -135,6 +136,19 @@ def test_there_is_python_in_the_documents_and_faults_in_it_are_found() -> None:
     assert missing_names("from geryon.nowhere import x") == ["geryon.nowhere.x"]
     with pytest.raises(SyntaxError):
         missing_names("geryon.segment(")
+
+
+SETTINGS = [
+    (path, block)
+    for path in DOCUMENTS
+    for block in re.findall(r"```yaml\n(train:.*?)```", path.read_text(encoding="utf-8"), flags=re.S)
+]
+
+
+@pytest.mark.parametrize(("path", "block"), SETTINGS, ids=lambda x: x.name if isinstance(x, Path) else "yaml")
+def test_training_settings_in_documents_are_right(path: Path, block: str) -> None:
+    head = "name: a\nlicence: open\ntasks: [tissue]\nsources: [{name: kather_crc}, {name: synthetic}]\n"
+    assert parse_recipe(head + block).train.steps > 0
 
 
 def test_the_readme_has_commands() -> None:

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from geryon.errors import InputError
 from geryon.nets import weights
 from geryon.nets.weights import ModelDocument, SourceDocument, TaskDocument, read_document, read_tensors, save_model
+from geryon.tasks.calibration import Calibration
 from geryon.tasks.task import get_task
 
 DOCUMENT = ModelDocument(
@@ -26,6 +27,7 @@ DOCUMENT = ModelDocument(
     ),
     sources=(SourceDocument(name="a|b", licence="CC BY 4.0", use="open", citation="Someone 2020", samples=3),),
     training={"steps": 10, "validation": {"nuclei": {"pq": 0.512345}}},
+    calibration={"nuclei": {"class_temperature": 1.5}},
 )
 
 
@@ -78,10 +80,15 @@ def test_tasks_take_the_models_own_classes_and_resolution():
     assert get_task("nuclei").class_names != nuclei.class_names
 
 
+def test_tasks_carry_the_documents_calibration():
+    nuclei, lumina = DOCUMENT.task_values()
+    assert nuclei.calibration == Calibration(class_temperature=1.5) and lumina.calibration is None
+
+
 def test_a_task_written_down_is_the_task():
     for name in ("nuclei", "glands", "lumina", "tissue"):
         task = get_task(name)
-        [back] = replace(DOCUMENT, tasks=(weights.task_document(task),)).task_values()
+        [back] = replace(DOCUMENT, tasks=(weights.task_document(task),), calibration={}).task_values()
         assert back == task
 
 
@@ -152,6 +159,7 @@ def test_the_card_lists_every_source_with_its_terms_and_every_figure(tmp_path):
     text = (tmp_path / "m.md").read_text(encoding="utf-8")
     assert "| a\\|b | CC BY 4.0 | open | 3 | Someone 2020 |" in text
     assert "| validation.nuclei.pq | 0.5123 |" in text and "| steps | 10 |" in text
+    assert "| nuclei | 1.5 | 1 | 0 |" in text and "class temperature" in text
     assert "epithelial, lymphocyte, plasma" in text and "ab" * 32 in text
     assert "RESEARCH ONLY" in weights.card(replace(DOCUMENT, use="research")) and "RESEARCH ONLY" not in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from geryon.space.boxes import Box, Frame
 from geryon.space.seams import LINK_PX
 from geryon.space.windows import Window
 from geryon.tasks import cerberus_decoding as rules
-from geryon.tasks import cerberus_kernels, published
+from geryon.tasks import cerberus_kernels, published, targets
 from geryon.tasks.task import Labelled
 
 
@@ -212,13 +213,36 @@ def test_glands_are_told_in_fragments_that_cover_each_pixel_once():
     assert whole[0][large].mean() > 0.99
 
 
-def test_targets_are_the_published_ones():
-    data = reference("targets.npz")
-    for name, side in (("Gland", 11), ("Lumen", 3)):
-        objects = rules.consecutive(data[f"{name}_inst"].astype(np.int32))
-        target = published.instance_target(objects, side)
-        y, x = ((n - 144) // 2 for n in objects.shape)
-        assert np.array_equal(target[y : y + 144, x : x + 144], data[f"{name}_target"])
+CLASSES = {"Gland": published.GLANDS, "Nuclei": published.NUCLEI, "Lumen": published.LUMINA}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_targets_and_their_weights_are_the_published_ones(name):
+    """Only objects of the crop are drawn there, and glands and lumina at 0.5 µm per pixel."""
+    data, task = reference("targets.npz"), replace(CLASSES[name], mpp=0.5)
+    inst, types = data[f"{name}_inst"].astype(np.int32), data[f"{name}_type"]
+    middle = tuple(slice((n - 144) // 2, (n - 144) // 2 + 144) for n in inst.shape)
+    inst = np.where(np.isin(inst, inst[middle]), inst, 0)
+    names = {i: task.class_names[types[inst == i][0] - 1] for i in np.unique(inst[inst > 0])} if task.classes else {}
+    out = task.target(Labelled(objects=inst, classes=names), task)
+    target, weight = (each[middle] for each in out["inst"])
+    assert np.array_equal(target.argmax(axis=2), data[f"{name}_target"]) and (target.sum(axis=2) == 1).all()
+    assert np.abs(weight - data[f"{name}_weight"]).max() < 1e-4 and data[f"{name}_weight"].max() > 4
+    if task.classes:
+        classes, class_weight = (each[middle] for each in out["class"])
+        assert np.array_equal(classes.argmax(axis=2), data[f"{name}_type_target"])
+        of_class = np.array([0.0, *published.CLASS_WEIGHTS[task.name]])
+        assert np.array_equal(class_weight, of_class[data[f"{name}_type_target"]])
+
+
+def test_borders_weigh_most_between_near_objects_and_nothing_changes_with_one_alone():
+    inner = np.zeros((40, 60), bool)
+    inner[10:20, 5:15] = True
+    assert (targets.border_weight(inner, 11.0) == 1).all()
+    inner[10:20, 18:28] = True
+    weight = targets.border_weight(inner, 3.0)
+    assert (weight[inner] == 1).all() and weight.dtype == np.float32
+    assert weight[15, 16] == pytest.approx(1 + 10 * np.exp(-(((2 + 2) / 3.0) ** 2) / 2)) and weight[:, 40:].max() == 1
 
 
 def test_a_target_says_inner_contour_and_class():
@@ -229,7 +253,7 @@ def test_a_target_says_inner_contour_and_class():
     assert (weight == 1).all() and (inst.sum(axis=2) == 1).all()
     assert inst[10, 10].tolist() == [0, 1, 0] and inst[5, 10].tolist() == [0, 0, 1] and inst[0, 0].tolist() == [1, 0, 0]
     each, class_weight = out["class"]
-    assert each.shape[2] == 7 and each[10, 10, 4] == 1 and class_weight.sum() == 100
+    assert each.shape[2] == 7 and each[10, 10, 4] == 1 and class_weight.sum() == 6 * 100
 
 
 def test_published_tasks_name_what_the_network_gives():

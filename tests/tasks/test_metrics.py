@@ -239,10 +239,18 @@ def test_class_scores_agree_with_slow_ones(found, truth, random):
         fp, fn = sum(f == k != t for f, t in both), sum(t == k != f for f, t in both)
         below = 2 * tp + 2 * fp + 2 * fn + alone_f.count(k) + alone_t.count(k)
         assert scores[f"f_c/{name}"] == pytest.approx(2 * tp / below if below else np.nan, nan_ok=True)
+        made = sum(f == k for f, _ in both) + alone_f.count(k)
+        there = sum(t == k for _, t in both) + alone_t.count(k)
+        assert scores[f"f1/{name}"] == pytest.approx(2 * tp / (made + there) if made + there else np.nan, nan_ok=True)
     right = [f == t for f, t in both]
     assert scores["accuracy"] == pytest.approx(np.mean(right) if both else np.nan, nan_ok=True)
     recalls = [np.mean([f == t for f, t in both if t == k]) for k in range(3) if any(t == k for _, t in both)]
     assert scores["balanced_accuracy"] == pytest.approx(np.mean(recalls) if both else np.nan, nan_ok=True)
+    weighted = 0.0
+    for k in range(3):
+        true, said = sum(t == k for _, t in both), sum(f == k for f, _ in both)
+        weighted += true * 2 * sum(f == k == t for f, t in both) / (true + said) / len(both) if true else 0.0
+    assert scores["weighted_f1"] == pytest.approx(weighted if both else np.nan, nan_ok=True)
     commonest = max([sum(t == k for _, t in both) for k in range(3)])
     assert scores["majority_accuracy"] == pytest.approx(commonest / len(both) if both else np.nan, nan_ok=True)
 

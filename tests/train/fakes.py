@@ -110,6 +110,8 @@ def crchistophenotypes(root: Path) -> None:
         "fibroblast": [],
         "others": [],
     }
+    every = [[80.0, 20.0], *points["epithelial"], [72.0, 71.0]]  # one without a class; the last lies a little off
+    savemat(folder / "Detection/img1/img1_detection.mat", {"detection": np.array(every)})
     for name, at in points.items():
         savemat(folder / "Classification/img1" / f"img1_{name}.mat", {"detection": np.array(at).reshape(-1, 2)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,23 @@ def test_settings_of_the_network_are_told_before_anything_is_packed(tmp_path: Pa
     text = str(refusal(path))
     assert "there is no setting 'widht'" in text and "encoder is 'huge', must be one of" in text
     assert "the image has no mask" in text
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "says"),
+    [
+        ({"best": "nuclei/outside dice"}, 0.5, "train.best: no figure .*nuclei/inside dice, .*nuclei/class accuracy"),
+        ({"best": "nuclei/inside dice"}, 0, r"train\.best: .*split\.validation above 0"),
+        ({"map_losses": {"nuclei/inside": "hinge"}}, 0.5, "train.map_losses: no loss is called 'hinge'"),
+    ],
+)
+def test_wishes_that_can_not_be_met_are_told_before_anything_is_packed(
+    train: dict[str, Any], validation: float, says: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "label_masks", train={"steps": 2, **train}, split={"validation": validation})
+    error = refusal(path)
+    assert error.exit_code == 2
+    assert re.search(says, str(error)), str(error)
 
 
 def test_a_start_that_the_licence_forbids_or_nobody_has_is_told(tmp_path: Path) -> None:

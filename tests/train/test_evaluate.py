@@ -13,12 +13,15 @@ import pytest
 from geryon import events, plugins
 from geryon.cli import evaluate as command
 from geryon.errors import UsageError
+from geryon.nets import weights
+from geryon.nets.weights import ModelDocument, TaskDocument
 from geryon.space.boxes import Frame
 from geryon.tasks import decoding
-from geryon.tasks.class_metrics import ClassTally
 from geryon.tasks.task import ClassTree, Labelled, get_task
 from geryon.train import floors, scoring
 from geryon.train.evaluate import Look, evaluate
+from geryon.train.overlays import overlays
+from geryon.train.tables import table
 
 COLOURS = {"epithelial": (180, 60, 160), "inflammatory": (60, 40, 120)}
 LOOK = Look(source="made", draws=50)
@@ -31,6 +34,7 @@ class FakeCase:
     pixels: np.ndarray
     mpp: float
     labels: dict[str, Callable[[], Labelled]] = field(default_factory=dict)
+    stratum: str = ""
 
     def image(self) -> np.ndarray:
         return self.pixels
@@ -131,7 +135,8 @@ def test_unknown_regions_count_for_nothing():
     result = evaluate(Echo([case]), [silent], look=LOOK)
     assert value(result, "pq") == 1.0
     assert result.figure("nuclei", "pq").objects == 8
-    assert result.figure("nuclei", "f_d") is None
+    assert result.figure("nuclei", "f_d").value == 1.0
+    assert result.figure("nuclei", "accuracy") is None
 
 
 def test_labels_on_a_finer_grid_than_the_image():
@@ -154,7 +159,7 @@ def test_points_give_detection_and_classes():
     case = nuclei_case()
     labels, names = squares(), case.labels["nuclei"]().classes
     xy = scoring.centroids(labels, np.arange(1, 17))
-    xy[0] += 8.0  # with the 1.5 below: 6.7 µm from its own nucleus, and farther from others than their points are
+    xy[0] += 4.0  # with the 1.5 below: 3.9 µm from its own nucleus, and farther from others
     kinds = tuple("" if i == 2 else names[i] for i in range(1, 17))
     points = Labelled(points=xy + 1.5, point_classes=kinds, known=np.ones(labels.shape, bool))
     dotted = FakeCase("a", "g", case.pixels, 0.5, {"nuclei": lambda: points})
@@ -163,6 +168,75 @@ def test_points_give_detection_and_classes():
     assert value(result, "f_d") == pytest.approx(15 / 16)
     assert value(result, "accuracy") == 1.0
     assert "pq" not in {row.metric for row in result.rows}
+
+
+def boxed(name, boxes, exhaustive):
+    blank = np.full((64, 64, 3), 240 + len(boxes), np.uint8)
+    blank[0, 0] = len(name)
+    labelled = Labelled(boxes=np.array(boxes, float).reshape(-1, 4), exhaustive=exhaustive)
+    return FakeCase(name, name, blank, 0.5, {"nuclei": lambda: labelled})
+
+
+class Boxes:
+    """Finds two squares, the second with half the score, whatever it sees."""
+
+    name = "boxes"
+    tasks = (replace(get_task("nuclei"), classes=None),)
+
+    def predict(self, image, *, mpp):
+        labels = np.zeros((64, 64), np.int32)
+        labels[10:20, 10:20], labels[40:50, 40:50] = 1, 2
+        score = np.where(labels == 2, 100, 200).astype(np.uint8)[..., None]
+        frame = Frame(name="level0", mpp_x=mpp, mpp_y=mpp, width=64, height=64)
+        return floors.Found({"nuclei": decoding.objects_from_labels(labels, score=score, classes=None, frame=frame)})
+
+
+def test_boxes_that_are_not_exhaustive_give_froc_alone():
+    cases = [boxed("some", [(10, 10, 20, 20), (0, 50, 9, 60)], False), boxed("none", [], True)]
+    result = evaluate(Boxes(), cases, look=LOOK)
+    # One false positive a normal image leaves the first square only: half of the boxes; two allow both, no more boxes.
+    assert value(result, "froc") == 0.5 and value(result, "recall") == 0.5 and value(result, "normal_fp") == 1.0
+    assert (result.figure("nuclei", "froc").images, result.figure("nuclei", "froc").objects) == (2, 2)
+    # On the normal image, which is known throughout, both are false.
+    assert result.figure("nuclei", "f_d").images == 1 and value(result, "f_d") == 0.0
+
+
+def test_exhaustive_boxes_give_precision_too():
+    result = evaluate(Boxes(), [boxed("all", [(10, 10, 20, 20), (40, 40, 52, 52)], True)], look=LOOK)
+    assert value(result, "f_d") == 1.0 and value(result, "ap") == 1.0
+    assert np.isnan(value(result, "froc")), "without a normal image there is none"
+    loose = evaluate(Boxes(), [boxed("loose", [(10, 10, 20, 20), (40, 40, 57, 57)], True)], look=LOOK)
+    assert value(loose, "f_d") == 1.0 and value(loose, "ap") == 0.5, "IoU 0.35 finds a box, but is no hit for AP"
+
+
+def test_strata_stand_beside_the_pooled_figures_if_asked():
+    cases = [
+        replace(nuclei_case("a", "g1", 0), stratum="benign"),
+        replace(nuclei_case("b", "g2", 1), stratum="malignant"),
+    ]
+
+    def spoil(labels, names):
+        return labels * (sum(name == "epithelial" for name in names.values()) % 2), names
+
+    plain = evaluate(Echo(cases, spoil=spoil), cases, look=LOOK)
+    apart = evaluate(Echo(cases, spoil=spoil), cases, look=replace(LOOK, by_stratum=True))
+    assert plain.rows == tuple(row for row in apart.rows if not row.stratum)
+    by_stratum = {stratum: apart.figure("nuclei", "pq", stratum=stratum) for stratum in ("benign", "malignant")}
+    assert {row.images for row in by_stratum.values()} == {1}
+    for case in cases:
+        alone = evaluate(Echo(cases, spoil=spoil), [case], look=LOOK)
+        assert by_stratum[case.stratum].value == value(alone, "pq")
+
+
+def test_what_is_found_on_an_object_of_unknown_class_counts_for_no_class():
+    case = nuclei_case()
+    labels, names = squares(), dict(case.labels["nuclei"]().classes)
+    known = {i: name for i, name in names.items() if i > 4}
+    some = FakeCase("a", "g", case.pixels, 0.5, {"nuclei": lambda: Labelled(objects=labels, classes=known)})
+    result = evaluate(Echo([case]), [some], look=LOOK)
+    for metric in ("mpq", "mpq_plus", "map", "f1/epithelial", "pq/inflammatory"):
+        assert value(result, metric) == 1.0, metric
+    assert result.figure("nuclei", "mpq_plus").objects == 12
 
 
 class TissueModel:
@@ -195,7 +269,7 @@ def test_tiles_are_the_commonest_class_of_their_cells():
     assert value(result, "accuracy") == 0.75
     assert value(result, "balanced_accuracy") == pytest.approx(2 / 3)
     assert value(result, "accuracy", "majority class") == 0.5
-    assert {row.metric for row in result.rows} == {"accuracy", "balanced_accuracy"}
+    assert {row.metric for row in result.rows} == {"accuracy", "balanced_accuracy", "weighted_f1", "auc", "ece_class"}
 
 
 def gland_image():
@@ -258,18 +332,13 @@ def test_logistic_colours_separate_what_a_line_separates():
 
 
 def test_coarse_truth_takes_found_leaves_together():
-    piece = scoring.ClassPiece(
-        p=np.array([[90.0, 60.0, 60.0], [12.0, 5.0, 5.0]]),
-        names=("inflammatory", "epithelial"),
-        pairs=np.array([[0, 0], [1, 1]]),
-    )
     task = replace(
         get_task("nuclei"), classes=ClassTree.of({"epithelial": (), "inflammatory": ("lymphocyte", "plasma")})
     )
-    tally = scoring.class_tally_of(piece, ("epithelial", "inflammatory"), task)
-    assert isinstance(tally, ClassTally)
-    # 60 + 60 beat 90; 12 beats 5 + 5
-    assert tally.scores()["accuracy"] == 1.0
+    names = ("epithelial", "inflammatory")
+    # 60 + 60 beat 90; 12 beats 5 + 5; nothing said is no class
+    sums, said = scoring.at_depth(np.array([[90, 60, 60], [12, 5, 5], [0, 0, 0]], np.uint8), names, task)
+    assert sums.tolist() == [[90, 120], [12, 10], [0, 0]] and said.tolist() == [1, 0, -1]
 
 
 def test_unknown_task_is_refused_and_progress_is_told():
@@ -282,11 +351,11 @@ def test_unknown_task_is_refused_and_progress_is_told():
 
 def test_document_is_json_and_table_has_every_row(tmp_path):
     case = nuclei_case()
-    result = evaluate(Echo([case]), [case], look=Look(source="made", seen=command.overlays(tmp_path / "out")))
+    result = evaluate(Echo([case]), [case], look=Look(source="made", seen=overlays(tmp_path / "out")))
     document = json.loads(json.dumps(result.document(), allow_nan=False))
     assert len(document["rows"]) == len(result.rows)
     assert document["rows"][0]["low"] is None  # one group: no interval
-    text = command.table(result.rows)
+    text = table(result.rows)
     assert len([line for line in text.splitlines() if line.startswith("made")]) == len(result.rows)
     assert (tmp_path / "out" / "a_nuclei.jpg").stat().st_size > 0
 
@@ -305,12 +374,61 @@ def test_command_prints_the_table_and_writes_json(tmp_path, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "geryon.nets.model", SimpleNamespace(load_model=lambda name: Echo(cases)))
     find = plugins.find
     monkeypatch.setattr(plugins, "find", lambda t, group, name: source if name == "made" else find(t, group, name))
-    parser = argparse.ArgumentParser()
-    command.arguments(parser)
     file = tmp_path / "figures.json"
     asked = ["echo", "--source", "made", "--root", str(tmp_path), "--only", "testA", "--task", "nuclei"]
-    assert command.run(parser.parse_args([*asked, "--json", str(file)])) == 0
+    assert command.run(parsed(*asked, "--json", str(file))) == 0
     printed, rows = capsys.readouterr().out, json.loads(file.read_text())["rows"]
     assert {row["images"] for row in rows} == {2}
     assert {row["by"] for row in rows} == {"model", "majority class", "colour, logistic", "colour, nearest centroid"}
     assert sum(line.startswith("made") for line in printed.splitlines()) == len(rows)
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    return parser.parse_args(list(words))
+
+
+class Unsure(Echo):
+    """An echo that is always right and says so with little certainty."""
+
+    def predict(self, image, *, mpp):
+        [(name, found)] = super().predict(image, mpp=mpp).objects.items()
+        return floors.Found({name: replace(found, p=np.where(found.p == 255, 160, 13).astype(np.uint8))})
+
+
+def test_command_calibrates_a_model_and_tells_before_and_after(tmp_path, monkeypatch, capsys):
+    cases = [nuclei_case(f"testA_{i}", f"{i}", i) for i in range(12)]
+    model = tmp_path / "m.safetensors"
+    document = ModelDocument(name="m", version="1", topology="geryon-s", tasks=(TaskDocument(name="nuclei"),))
+    weights.save_model(model, {"x.weight": np.zeros(2, np.float32)}, document)
+    source = SimpleNamespace(cases=lambda root: iter(cases))
+    find = plugins.find
+    monkeypatch.setattr(plugins, "find", lambda t, group, name: source if name == "made" else find(t, group, name))
+    monkeypatch.setattr("geryon.nets.model.load_model", lambda name: Unsure(cases))
+    out = tmp_path / "calibrated.safetensors"
+    asked = [str(model), "--source", "made", "--root", str(tmp_path), "--calibrate"]
+    assert command.run(parsed(*asked, str(out))) == 0
+    printed = capsys.readouterr().out
+    assert "ece_class" in printed and "calibrated by the other half of the groups" in printed
+    [task] = weights.read_document(out).task_values()
+    assert task.calibration.class_temperature < 1.0
+    with pytest.raises(UsageError, match="a model file ends in .safetensors"):
+        command.run(parsed(*asked, str(tmp_path / "x")))
+    with pytest.raises(UsageError, match="a folder of results can't be calibrated"):
+        command.run(parsed(str(tmp_path), *asked[1:], str(out)))
+
+
+def test_command_scores_a_folder_of_results(tmp_path, monkeypatch, capsys):
+    cases = [nuclei_case("a", "1", 0), nuclei_case("b", "2", 1)]
+    for case in cases:
+        np.save(tmp_path / f"{case.name}.npy", case.labels["nuclei"]().objects)
+    source = SimpleNamespace(cases=lambda root: iter(cases))
+    find = plugins.find
+    monkeypatch.setattr(plugins, "find", lambda t, group, name: source if name == "made" else find(t, group, name))
+    asked = [str(tmp_path), "--source", "made", "--root", str(tmp_path)]
+    assert command.run(parsed(*asked)) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if " pq " in line)
+    assert "1.000" in line
+    with pytest.raises(UsageError, match="--classes is for folders of label maps"):
+        command.run(parsed("geryon-s", *asked[1:], "--classes", "a"))

@@ -1,5 +1,6 @@
 """The story of a fit: split by patient, learn, save what can be opened again, with its terms."""
 
+import json
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,13 +14,13 @@ from geryon.events import Warned
 from geryon.nets import weights
 from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
-from geryon.tasks.task import get_task
+from geryon.tasks.task import Labelled, get_task
 from geryon.train import fit as module
 from geryon.train import splits
 from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
-from geryon.train.source import SOURCES
+from geryon.train.source import SOURCES, Case
 
 RECIPE = """
 name: small
@@ -50,11 +51,18 @@ def samples():
     return [sample(i, source) for source in ("free", "studied") for i in range(8)]
 
 
+def absent(root):
+    """The cases of a source whose files are not at hand, as on a machine that has the pack only."""
+    raise InputError(what="is not there", where=str(root))
+
+
 @pytest.fixture(autouse=True)
 def _pack(monkeypatch, samples):
     uses = {"free": "open", "studied": "research"}
     fakes = {
-        n: SimpleNamespace(name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", facts="", holds=())
+        n: SimpleNamespace(
+            name=n, use=u, licence=f"terms of {n}", citation=f"{n} 2020", facts="", holds=(), cases=absent
+        )
         for n, u in uses.items()
     }
     monkeypatch.setitem(sys.modules, "fake_sources", SimpleNamespace(**fakes))
@@ -82,23 +90,46 @@ def test_sides_are_saved_and_no_patient_is_on_both(samples, tmp_path):
 
 
 def test_a_fit_leaves_a_model_that_opens_with_its_terms(tmp_path, where):
-    measured = []
-    fitted = fit(
-        parse_recipe(RECIPE),
-        out=tmp_path / "run",
-        where=where,
-        measure=lambda path: measured.append(path) or {"pq": 0.5},
-    )
-    assert fitted.model == tmp_path / "run" / "small.safetensors" == measured[0]
+    fitted = fit(parse_recipe(RECIPE), out=tmp_path / "run", where=where)
+    assert fitted.model == tmp_path / "run" / "small.safetensors"
     document = weights.read_document(fitted.model)
     assert document.use == "research" and [s.licence for s in document.sources] == ["terms of free", "terms of studied"]
     assert [s.samples for s in document.sources] == [8, 8]
-    assert document.training["steps"] == 2 and document.training["measured"] == {"pq": 0.5}
+    assert document.training["steps"] == 2
     assert 0 < document.training["validation"]["lumina/inside loss"] < 10
     assert 0 <= document.training["validation"]["lumina/inside dice"] <= 1
     network = filled(document, weights.read_tensors(fitted.model), heads_of(document.task_values(), document.mpp))
     assert network(torch.zeros(1, 3, 64, 64))["lumina/inside"].shape[1] == 1
     assert fitted.sha256 in fitted.card.read_text() and "terms of studied" in fitted.card.read_text()
+
+
+def test_a_fit_is_measured_on_images_that_it_did_not_learn_from(tmp_path, monkeypatch, where, samples):
+    def cases(root):
+        assert root == tmp_path / "data" / "free"
+        for s in samples[:8]:
+            lumen = np.zeros((64, 64), np.int32)
+            lumen[8:40, 8:40] = 1
+            yield Case(
+                name=s.name,
+                group=s.group,
+                image=lambda s=s: s.image,
+                mpp=0.5,
+                labels={"lumina": lambda lumen=lumen: Labelled(objects=lumen)},
+            )
+
+    sys.modules["fake_sources"].free.cases = cases
+    recipe = parse_recipe(RECIPE + "split: {validation: 0.5, held_out: {free: [patient 0]}}\n")
+    told = []
+    fitted = fit(recipe, out=tmp_path / "run", where=replace(where, data=tmp_path / "data", images=1), tell=told.append)
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    parts = [(each["source"], each["split"], each["images"], each["of"]) for each in written["images"]]
+    assert parts == [("free", "validation", 1, 4), ("free", "held out", 1, 2)]
+    rows = {(row["split"], row["metric"]) for row in written["rows"] if row["task"] == "lumina"}
+    assert {("validation", "object_f1"), ("held out", "object_hausdorff_px")} <= rows
+    assert written["sha256"] == fitted.sha256 == weights.file_sha256(fitted.model)
+    assert "held out" in fitted.card.read_text(encoding="utf-8")
+    assert len(list((tmp_path / "run" / "overlays").rglob("*_lumina.jpg"))) == 2
+    assert [e.text for e in told if isinstance(e, Warned) and "no figures on studied" in e.text]
 
 
 def test_a_fit_warns_where_one_source_holds_images_of_another(tmp_path, where, monkeypatch):
@@ -197,7 +228,7 @@ def test_a_model_that_starts_from_another_carries_its_sources_and_use(tmp_path, 
 def test_research_use_stays_where_the_new_sources_are_open(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.RECIPE", OPEN)
     recipe = started(tmp_path, "research", use="research")
-    trained = SimpleNamespace(step=2, figures={})
+    trained = SimpleNamespace(step=2, figures={}, chosen={})
     document = module.describe(recipe, recipe.task_values(), [], trained)
     assert document.use == "open" and module.heir(document, module.start_document(recipe)).use == "research"
 

@@ -103,7 +103,7 @@ licence: open
 tasks: [nuclei, bones]
 net: {name: giant}
 sources: [{name: studied}, {name: nowhere}, {name: free, share: many}]
-train: {steps: 0, lr: -1, batches: 3}
+train: {steps: 0, lr: -1, batchs: 3}
 """)
     for part in (
         "name: is missing",
@@ -112,7 +112,7 @@ train: {steps: 0, lr: -1, batches: 3}
         "sources[0].name: studied is for research (terms of studied), the recipe's licence is open",
         "sources[1].name: no source is called 'nowhere'",
         "sources[2].share: ",
-        "train.batches: there is no such setting",
+        "train.batchs: there is no such setting",
     ):
         assert part in said
     assert "train: steps is 0, must be at least 1; lr is -1.0" in fault(
@@ -132,6 +132,8 @@ def test_the_licence_decides_about_sources():
     [
         ("nuclei/inside", "nuclei/outside", "train.map_weights.nuclei/outside: no map is called"),
         ("steps: 10", "steps: 10, shares: {free: 1}", "train.shares: write each source's share beside its name"),
+        ("steps: 10", "map_losses: {nuclei/rim: mse}", "train.map_losses.nuclei/rim: no map is called"),
+        ("steps: 10", "apart: [paid], apart_every: 4", "train.apart: no source of this recipe is called 'paid'"),
         ("tasks: [nuclei, tissue]", "tasks: [nuclei, nuclei]", "tasks: nuclei stands twice"),
         ("tasks: [nuclei, tissue]", "tasks: []", "tasks: names no task"),
         ("name: a", "name: ../a", "name: "),

@@ -70,6 +70,24 @@ def test_consep_has_the_nuclei_that_its_table_counts() -> None:
     assert [names.count(c) for c in ("other", "inflammatory", "epithelial", "connective")] == [9, 95, 287, 459]
 
 
+def test_nuclei_without_a_class_are_nuclei(tmp_path: Path) -> None:
+    fakes.crchistophenotypes(tmp_path)
+    [case] = get_source("crchistophenotypes").cases(tmp_path)
+    labelled = case.labels["nuclei"]()
+    assert labelled.points is not None and labelled.points[0].tolist() == [79.5, 19.5]
+    assert labelled.point_classes == ("", "epithelial", "epithelial", "inflammatory")
+
+
+def test_crchistophenotypes_has_all_its_nuclei_and_their_classes() -> None:
+    root = shared_folder("data", "crchistophenotypes")
+    found = [case.labels["nuclei"]() for case in get_source("crchistophenotypes").cases(root)]
+    n = sum(len(each.points) for each in found if each.points is not None)
+    assert n == 23254 + 1, "what its table counts, and a point of a class with no nucleus left for it"
+    names = [name for each in found for name in each.point_classes if name]
+    counts = [names.count(name) for name in ("epithelial", "inflammatory", "connective", "other")]
+    assert counts == [6229, 5199, 4536, 1837]
+
+
 def test_glas_patients_stand_in_both_official_splits() -> None:
     cases = list(get_source("glas").cases(shared_folder("data", "glas")))
     groups = {part: {c.group for c in cases if c.name.startswith(part)} for part in ("train", "testA")}

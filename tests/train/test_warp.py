@@ -12,7 +12,7 @@ from geryon.tasks.decoding import components
 from geryon.tasks.targets import normalised_rim_distance
 from geryon.tasks.task import Labelled, get_task
 from geryon.train.augment import AugmentSettings
-from geryon.train.batches import Crop, MapShape, assemble, cut, turned
+from geryon.train.batches import MapShape, View, assemble, cut, turned
 from geryon.train.pack import Sample
 from geryon.train.presets import OFF
 from geryon.train.sampling import Draw
@@ -71,7 +71,7 @@ def test_without_deformation_a_crop_is_what_was_cut(turn: int) -> None:
 def test_the_identity_reads_every_pixel_where_it_is() -> None:
     one, still = sample(), Warp(matrix=np.eye(2))
     for name, stride in (("t/inside", 1), ("t/class", 4)):
-        crop = Crop(draw(), still, SIDE).of(one.targets[name], stride, smooth=name == "t/inside")
+        crop = View(draw(), still, SIDE).of(one.targets[name], stride, smooth=name == "t/inside")
         assert np.array_equal(crop, cut(one.targets[name], (32 // stride,) * 2, SIDE // stride, 0))
 
 

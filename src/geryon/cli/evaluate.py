@@ -1,30 +1,35 @@
-"""geryon evaluate: a model against a labelled source, as a table."""
+"""geryon evaluate: a model, or a folder of results, against a labelled source, as a table."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geryon.atomic import whole_file
-from geryon.cli.names import add_tasks
+from geryon.cli.names import add_names, add_tasks
 
-if TYPE_CHECKING:
-    import numpy as np
+HELP = "score a model or a folder of results on a labelled source, with intervals and floors"
+EPILOG = """\
+examples:
+  geryon evaluate geryon-s --source consep --root data/consep --groups train_1,train_2
+  geryon evaluate runs/a/mine.safetensors --source glas --root data/glas --only testA --strata
+  geryon evaluate results --source glas --root data/glas           (what geryon segment wrote: results/IMAGE/)
+  geryon evaluate masks --source consep --root data/consep --classes other,inflammatory,epithelial,connective
+  geryon evaluate geryon-s --source consep --root data/consep --calibrate mine.safetensors
 
-    from geryon.train.evaluate import Row
-
-HELP = "score a model on a labelled source, with intervals and floors"
-COLOURS = ((0, 160, 0), (230, 0, 0), (0, 90, 255), (255, 170, 0))
-TRUTH = (0, 0, 0)
+A folder of results holds IMAGE/ as segment writes it, or label maps IMAGE.png, IMAGE.npy or IMAGE.mat (inst_map).
+docs/metrics.md has the definition of every figure.
+"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("model", help="name of a shipped model, or a .safetensors file")
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", help="a shipped model, a .safetensors file, or a folder of results (see below)")
     parser.add_argument("--source", required=True, help="name of the labelled source, such as glas")
     parser.add_argument("--root", type=Path, help="folder that holds the source's files (without --recipe: needed)")
     parser.add_argument("--recipe", type=Path, help="the recipe that describes the source, such as your own files")
@@ -33,31 +38,90 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", metavar="PREFIX", help="only images whose name begins so, such as testA")
     parser.add_argument("--groups", default="", help="only these groups (patients), comma-separated")
     add_tasks(parser)
+    add_names(parser, "--classes", dest="classes", help="of label maps: names of their class numbers 1, 2, ...")
+    parser.add_argument("--strata", action="store_true", help="also each stratum of the images (grade) apart")
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="OUT",
+        help="fit temperatures on these images, which the model must not have learnt from; write it so to OUT",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write overlays there: found in colour, truth in black")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, return the exit code."""
-    from geryon.nets.model import load_model
     from geryon.train.evaluate import Look, evaluate
+    from geryon.train.overlays import overlays
+    from geryon.train.tables import table
 
+    _check(args)
     source, root = source_of(args)
     cases = list(source.cases(root))
     unseen = not_trained_on(cases, args.split, args.source) if args.split else cases
     chosen = choose(unseen, only=args.only, groups=args.groups, where=str(root))
     ids = {id(case) for case in chosen}
     rest = [case for case in cases if id(case) not in ids]
-    seen = overlays(args.out) if args.out else None
-    look = Look(source=args.source, seen=seen, unseen=args.split is not None)
+    look = Look(
+        source=args.source,
+        by_stratum=args.strata,
+        seen=overlays(args.out) if args.out else None,
+        unseen=args.split is not None,
+    )
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
-    result = evaluate(load_model(args.model), chosen, tasks=args.tasks, train_cases=rest, look=look, **extra)
-    print(table(result.rows))
+    result = evaluate(_answers(args, chosen), chosen, tasks=args.tasks, train_cases=rest, look=look, **extra)
+    rows = result.rows + (_calibrated(args, result.pieces, look.about(chosen)) if args.calibrate else ())
+    print(table(rows))
     if args.json:
+        document = {**result.document(), "rows": [row.document() for row in rows]}
         with whole_file(args.json) as fresh:
-            fresh.write_text(json.dumps(result.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from geryon.errors import UsageError
+
+    is_folder = Path(args.model).is_dir()
+    if args.calibrate and is_folder:
+        raise UsageError(what="a folder of results can't be calibrated", mend="give the model that made them")
+    if args.calibrate and args.calibrate.suffix != ".safetensors":
+        raise UsageError(
+            what="a model file ends in .safetensors", where="--calibrate", mend=f"{args.calibrate}.safetensors"
+        )
+    if args.classes and not is_folder:
+        raise UsageError(what="--classes is for folders of label maps", mend="leave it out: a model knows its classes")
+
+
+def _answers(args: argparse.Namespace, cases: Sequence[Any]) -> Any:
+    """The model, or the folder of results."""
+    if Path(args.model).is_dir():
+        from geryon.train.results import open_results
+
+        return open_results(Path(args.model), cases, tasks=args.tasks, classes=args.classes or ())
+    from geryon.nets.model import load_model
+
+    return load_model(args.model)
+
+
+def _calibrated(args: argparse.Namespace, pieces: Sequence[Any], about: Any) -> tuple[Any, ...]:
+    """Write the model with its calibration; what that is worth, by cross-fitting."""
+    from geryon.errors import InputError
+    from geryon.nets.model import find_model
+    from geryon.train import calibration
+
+    found = calibration.fit_calibrations(pieces)
+    if not found:
+        raise InputError(
+            what=f"no task has {calibration.LEAST} objects of which some are right and some wrong",
+            where=str(args.root),
+            mend="give more images",
+        )
+    chosen = ", ".join(filter(None, (args.source, args.only and f"{args.only}*", args.groups)))
+    calibration.save_calibrated(find_model(args.model), args.calibrate, found, chosen)
+    return tuple(calibration.worth(pieces, about))
 
 
 def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
@@ -100,62 +164,3 @@ def choose(cases: Sequence[Any], *, only: str, groups: str, where: str) -> list[
             mend="see the names in the source's table",
         )
     return chosen
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Figures as lines of aligned columns, each protocol once below."""
-    protocols = list(dict.fromkeys(row.protocol for row in rows))
-    lines = [("source", "task", "metric", "by", "value", "95 % interval", "images", "objects", "protocol")]
-    for row in rows:
-        span = "" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}"
-        figures = (_number(row.value), span, str(row.images), str(row.objects))
-        lines.append((row.source, row.task, row.metric, row.by, *figures, f"[{protocols.index(row.protocol) + 1}]"))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    body = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*body, "", *(f"[{i}] {text}" for i, text in enumerate(protocols, start=1))])
-
-
-def _number(value: float) -> str:
-    """Three decimals below ten, one above; a dash where nothing is defined."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def overlays(out: Path) -> Callable[[Any, np.ndarray, Any], None]:
-    """A listener that writes one picture an image and task into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-
-    def seen(case: Any, image: np.ndarray, prediction: Any) -> None:
-        for task, objects in prediction.objects.items():
-            picture = drawn(image, case, task, objects)
-            _write_jpeg(out / f"{case.name}_{task}.jpg", picture)
-
-    return seen
-
-
-def drawn(image: np.ndarray, case: Any, task: str, objects: Any) -> np.ndarray:
-    """The image with found outlines in the colour of their class and true rims in black."""
-    import cv2
-    import numpy as np
-
-    picture = image.copy()
-    if task in case.labels and (truth := case.labels[task]().objects) is not None:
-        size = (image.shape[1], image.shape[0])
-        truth = cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-        rim = cv2.morphologyEx(truth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-        picture[rim] = TRUTH
-    for i in range(len(objects)):
-        colour = COLOURS[int(objects.p[i].argmax()) % len(COLOURS)] if objects.p.shape[1] else COLOURS[0]
-        rings = [np.round(ring - 0.5).astype(np.int32) for ring in objects.outlines.rings(i)]
-        cv2.polylines(picture, rings, isClosed=True, color=colour, thickness=1)
-    return picture
-
-
-def _write_jpeg(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB image."""
-    import cv2
-
-    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    with whole_file(path) as fresh:
-        fresh.write_bytes(data.tobytes())

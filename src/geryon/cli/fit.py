@@ -6,6 +6,7 @@ import argparse
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -16,8 +17,9 @@ examples:
   geryon fit recipes/own-nuclei.yaml --check --data data
   geryon fit --show-schema
 
-OUT gets NAME.safetensors, its card NAME.md, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same
-command goes on from it.
+OUT gets NAME.safetensors, its card NAME.md, figures by source and task (metrics.md, .csv, .json), overlays/,
+curves.html, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same command goes on from it.
+Several cards: torchrun --nproc-per-node N -m geryon fit ...
 """
 
 
@@ -31,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pack", type=Path, help="where packed samples are kept and found again (default: in OUT)")
     parser.add_argument("--samples", type=Path, help="learn from this pack as it is, without looking at the sources")
     parser.add_argument("--minutes", type=float, help="end the schedule after so long, instead of the recipe's limit")
+    parser.add_argument("--images", type=int, help="measure on so many images of each source at the end (40; 0: none)")
     parser.add_argument("--check", action="store_true", help="only look for faults in the recipe and its sources")
     parser.add_argument("--show-schema", action="store_true", help="print what may stand in a recipe (JSON Schema)")
 
@@ -52,11 +55,13 @@ def run(args: argparse.Namespace) -> int:
 
     with asked_to_stop() as stop:
         where = Where(data=args.data, pack=args.pack, samples=args.samples, minutes=args.minutes, stop=stop)
+        where = where if args.images is None else replace(where, images=args.images)
         fitted = fit(args.recipe, out=args.out, where=where, tell=args.tell)
-    if fitted.model is None:
+    if not fitted.whole:
         args.say(f"stopped at step {fitted.step}; the same command goes on from there")
         return 130
-    args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
+    if fitted.model is not None:
+        args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
     return 0
 
 

@@ -17,6 +17,7 @@ from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.seams import link, whole_regions
 from geryon.store.tables import hilbert
 from geryon.tasks import decoding, regions
+from geryon.tasks.calibration import calibrated
 from geryon.tasks.task import Task
 
 LATTICE_PX = 0.25
@@ -49,7 +50,7 @@ def owned(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter[
         batch_tiles = np.unique(tile[batch])
         sets = [objects_of[plan.cells[i]].take(row[batch[tile[batch] == i]]) for i in batch_tiles]
         taken = np.concatenate([np.flatnonzero(tile[batch] == i) for i in batch_tiles])
-        yield join_objects(sets).take(np.argsort(taken))
+        yield calibrated(join_objects(sets).take(np.argsort(taken)), task.calibration)
 
 
 def joined(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter[str]) -> Iterator[Objects]:
@@ -69,7 +70,7 @@ def joined(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter
     dropped.update(reasons)
     if len(objects):
         objects = at_level0(objects, level0)
-        yield objects.take(by_place(objects.xy, level0))
+        yield calibrated(objects.take(by_place(objects.xy, level0)), task.calibration)
 
 
 class _Recent(Generic[Kept]):
@@ -90,7 +91,7 @@ def raster(plan: Plan, task: Task, found: Found) -> np.ndarray:
     for cell in plan.cells:
         core = plan.tile(cell, task).core
         x, y = round(core.xmin), round(core.ymin)
-        part = found(cell, task)[: rows - y, : columns - x]
+        part = calibrated(found(cell, task)[: rows - y, : columns - x], task.calibration)
         out[y : y + part.shape[0], x : x + part.shape[1]] = part
     return out
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.plugins import names
 from geryon.space import units
+from geryon.tasks.calibration import SHIFT, TEMPERATURES
 from geryon.tasks.task import PUBLISHED, TASKS, task_of_file
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ def faults(document: ModelDocument) -> list[str]:
         found.append(f"mpp is {document.mpp!r}, must be {units.MPP_MIN:g} to {units.MPP_MAX:g}")
     found += [
         f"{name} is {value!r}, not an object"
-        for name in ("settings", "windows", "held_out", "training")
+        for name in ("settings", "windows", "held_out", "training", "calibration")
         if not isinstance(value := getattr(document, name), Mapping)
     ]
-    return found or _of_tasks(document) + _of_windows(document.windows) + _of_terms(document)
+    found = found or _of_tasks(document) + _of_windows(document.windows) + _of_terms(document)
+    return found or _of_calibration(document)
 
 
 def _of_tasks(document: ModelDocument) -> list[str]:
@@ -90,6 +92,21 @@ def _of_terms(document: ModelDocument) -> list[str]:
     bound = [source.name for source in document.sources if source.use == "research"]
     if document.use == "open" and bound:
         found.append(f"it says open use, but some of its sources do not: {', '.join(bound)}")
+    return found
+
+
+def _of_calibration(document: ModelDocument) -> list[str]:
+    limits = dict.fromkeys(("class_temperature", "score_temperature"), TEMPERATURES) | {"score_shift": (-SHIFT, SHIFT)}
+    names, found = {task_of_file(t.name).name for t in document.tasks}, []
+    for name, numbers in document.calibration.items():
+        if name not in names or not isinstance(numbers, Mapping) or set(numbers) - set(limits):
+            found.append(f"the calibration of {name} is {numbers!r}, must give {', '.join(limits)} of one of its tasks")
+            continue
+        found += [
+            f"{key} of {name} is {value!r}, must be {limits[key][0]:g} to {limits[key][1]:g}"
+            for key, value in numbers.items()
+            if type(value) not in (int, float) or not limits[key][0] <= value <= limits[key][1]
+        ]
     return found
 
 

@@ -23,6 +23,7 @@ from geryon.space.objects import Objects, join_objects, no_objects
 from geryon.space.seams import Fragments, link, whole_regions
 from geryon.space.windows import Tiling, Window
 from geryon.tasks import regions
+from geryon.tasks.calibration import calibrated
 from geryon.tasks.task import Task
 
 STEP_PX = 1024
@@ -96,10 +97,13 @@ class Model:
             frame = frame_of(task, work, self.mpp)
             window = whole_window(frame, task)
             found = task.decode(mosaic.region(task, window), window, task)
+            if task.seam == "join":
+                found = whole_objects(found, task)
+            found = calibrated(found, task.calibration)
             if task.seam == "place":
                 rasters[task.name] = found
             else:
-                objects[task.name] = (whole_objects(found, task) if task.seam == "join" else found).to(level0)
+                objects[task.name] = found.to(level0)
         for task in self.tasks:
             if task.only_within and task.within in objects:
                 objects[task.name] = held(objects[task.name], objects[task.within])

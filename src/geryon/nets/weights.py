@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 from geryon.atomic import whole_file
 from geryon.errors import InputError
 from geryon.nets.faults import faults
+from geryon.tasks.calibration import Calibration
 from geryon.tasks.task import ClassTree, Task, task_of_file, with_classes
 
 KEY = "geryon"
@@ -80,11 +81,17 @@ class ModelDocument:
     """{source: groups that training did not see}."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the run: steps, seconds, losses, validation."""
+    calibration: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """{task: the numbers of its Calibration}, for tasks that have one."""
     format: int = FORMAT
 
     def task_values(self) -> tuple[Task, ...]:
         """The tasks with the model's own classes and resolution in place of the defaults."""
-        return tuple(_task_value(document) for document in self.tasks)
+        return tuple(self._calibrated(_task_value(document)) for document in self.tasks)
+
+    def _calibrated(self, task: Task) -> Task:
+        numbers = self.calibration.get(task.name)
+        return replace(task, calibration=Calibration(**numbers)) if numbers else task
 
 
 def _task_value(document: TaskDocument) -> Task:
@@ -260,14 +267,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_card(path: Path, document: ModelDocument, *, sha256: str = "") -> None:
+def write_card(path: Path, document: ModelDocument, *, sha256: str = "", measured: Sequence[str] = ()) -> None:
     """Write the model card: what it does, what it learnt from and on which terms, what was measured."""
     with whole_file(path) as fresh:
-        fresh.write_text(card(document, sha256=sha256), encoding="utf-8")
+        fresh.write_text(card(document, sha256=sha256, measured=measured), encoding="utf-8")
 
 
-def card(document: ModelDocument, *, sha256: str = "") -> str:
-    """The model card in Markdown."""
+def card(document: ModelDocument, *, sha256: str = "", measured: Sequence[str] = ()) -> str:
+    """The model card in Markdown; lines of `measured` stand in place of the bare figures in the document."""
     use = {
         "open": "any use, within the licences of its sources",
         "research": "RESEARCH ONLY: a source forbids other use",
@@ -280,7 +287,12 @@ def card(document: ModelDocument, *, sha256: str = "") -> str:
     ]
     tasks = [(t.name, f"{t.mpp:g}", ", ".join(t.class_names) or "-") for t in document.task_values()]
     sources = [(s.name, s.licence, s.use, str(s.samples), s.citation) for s in document.sources]
-    figures = [(name, _figure(value)) for name, value in flat(document.training).items()]
+    told = {k: v for k, v in document.training.items() if not (measured and k == "measured")}
+    figures = [(name, _figure(value)) for name, value in flat(told).items()]
+    calibration = [
+        (name, *(f"{numbers.get(key, default):.3g}" for key, default in _NEUTRAL.items()))
+        for name, numbers in document.calibration.items()
+    ]
     return "\n".join(
         [
             f"# {document.name} {document.version}",
@@ -295,10 +307,16 @@ def card(document: ModelDocument, *, sha256: str = "") -> str:
             "## Measured in training and validation",
             "",
             *_table(("figure", "value"), figures),
+            *measured,
+            *(["## Calibration of stored probabilities", ""] if calibration else []),
+            *(_table(("task", *(key.replace("_", " ") for key in _NEUTRAL)), calibration) if calibration else []),
             "Not a medical device. The figures hold for the sources above: measure on your own slides too.",
             "",
         ]
     )
+
+
+_NEUTRAL = asdict(Calibration())
 
 
 def flat(values: Mapping[str, Any], start: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from geryon.space.boxes import Box
-from geryon.space.objects import Outlines, join_outlines, offsets
+from geryon.space.objects import Objects, Outlines, join_outlines, offsets
 from geryon.store.run import RunRecord
 from geryon.store.tables import TableWriter, groups_meeting, open_objects, overlapping
 from geryon.store.wkb import outlines_from_wkb
@@ -34,6 +34,23 @@ def numbered_outlines(record: RunRecord, task: str, box: Box) -> tuple[np.ndarra
             numbers.append(first[group] + here)
             outlines.append(outlines_from_wkb(table["geometry"].take(pa.array(here))))
     return np.concatenate(numbers), join_outlines(outlines)
+
+
+def stored_objects(record: RunRecord, task: str) -> Objects:
+    """All objects of a task as they are stored, in level0 pixels."""
+    with open_objects(record, task) as file:
+        table = file.read()
+    names = record.tasks[task].classes
+    columns = {name: table[name].to_numpy() for name in ("x", "y", "score", "area_um2", *(f"p_{n}" for n in names))}
+    p = [columns[f"p_{name}"] for name in names]
+    return Objects(
+        frame=record.frame,
+        xy=np.stack([columns["x"], columns["y"]], axis=1).astype(np.float64),
+        outlines=outlines_from_wkb(table["geometry"]),
+        area=columns["area_um2"].astype(np.float64) / (record.mpp[0] * record.mpp[1]),
+        score=columns["score"],
+        p=np.stack(p, axis=1) if p else np.zeros((len(table), 0), np.uint8),
+    )
 
 
 def measures_of(record: RunRecord, task: str) -> tuple[str, ...]:

@@ -37,26 +37,30 @@ class ClassTally:
         )
 
     def scores(self) -> dict[str, Any]:
-        """f_d; accuracy, balanced_accuracy and the floors of always saying the commonest class; f_c/<class>.
+        """f_d; accuracy, balanced_accuracy and the floors of always saying the commonest class; weighted_f1 (of pairs,
+        classes weigh as often as they are true); f_c/<class> and f1/<class>.
 
         F_d and F_c: Graham et al., Med. Image Anal. 58, 2019, section 4.2, pairs that neither side calls the
-        class left out of F_c (as its published figures have it).
+        class left out of F_c (as its published figures have it). f1/<class> is the F1 of finding objects of that
+        class as such: what is found on a true object of unknown class is neither right nor wrong.
         """
         table = np.asarray(self.confusion, float)
         pairs = table[..., 1:, 1:]
         right = np.diagonal(pairs[..., :-1], axis1=-2, axis2=-1)
         truth, everything = pairs.sum(-1), pairs.sum((-1, -2))
         present = (truth > 0).sum(-1)
+        found = pairs[..., :-1].sum(-2)
         recall = np.where(truth > 0, right / np.maximum(truth, 1), 0.0)
         by_name = {
-            "f_d": _share(
+            "f_d": share(
                 2 * np.asarray(self.paired, float),
                 2 * np.asarray(self.paired, float) + self.found_alone + self.truth_alone,
             ),
-            "accuracy": _share(right.sum(-1), everything),
-            "balanced_accuracy": _share(recall.sum(-1), present),
-            "majority_accuracy": _share(truth.max(-1, initial=0), everything),
-            "majority_balanced_accuracy": _share(np.ones_like(everything), present),
+            "accuracy": share(right.sum(-1), everything),
+            "balanced_accuracy": share(recall.sum(-1), present),
+            "weighted_f1": share((2 * truth * right / np.maximum(truth + found, 1)).sum(-1), everything),
+            "majority_accuracy": share(truth.max(-1, initial=0), everything),
+            "majority_balanced_accuracy": share(np.ones_like(everything), present),
         }
         by_name.update(self._f_of_classes(table))
         return {name: float(value) if np.ndim(value) == 0 else value for name, value in by_name.items()}
@@ -67,13 +71,21 @@ class ClassTally:
             right = table[..., k, k]
             wrong = table[..., 1:, k].sum(-1) + table[..., k, 1:].sum(-1) - 2 * right
             alone = table[..., 0, k] + table[..., k, 0]
-            scores[f"f_c/{name}"] = _share(2 * right, 2 * right + 2 * wrong + alone)
+            scores[f"f_c/{name}"] = share(2 * right, 2 * right + 2 * wrong + alone)
+            scores[f"f1/{name}"] = share(2 * right, table[..., :, k].sum(-1) + table[..., k, :].sum(-1))
         return scores
 
 
-def _share(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def share(above: Any, below: Any) -> np.ndarray:
+    """above / below; nan where nothing was counted."""
     below = np.asarray(below, float)
-    return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
+    return np.where(below > 0, np.asarray(above, float) / np.where(below > 0, below, 1.0), np.nan)
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """The mean over the last axis of what is not nan; nan where all are."""
+    known = ~np.isnan(values)
+    return share(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
 
 
 def class_tally(

@@ -55,7 +55,7 @@ def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.nda
     if labelled.objects is None and labelled.foreground is not None:
         foreground, depth_weight = labelled.foreground, weight * ~labelled.foreground
     depth = targets.normalised_rim_distance(objects)
-    classes, class_weight = _class_target(objects, dict(labelled.classes or {}), task)
+    classes, class_weight = _class_target(objects, labelled, task)
     return {
         "inside": (foreground.astype(np.float32)[..., None], weight),
         "depth": (depth[..., None], depth_weight),
@@ -69,9 +69,9 @@ def _shape(labelled: Labelled) -> tuple[int, int]:
     return known.shape[0], known.shape[1]
 
 
-def _class_target(objects: np.ndarray, classes: dict[int, str], task: Task) -> tuple[np.ndarray, np.ndarray]:
+def _class_target(objects: np.ndarray, labelled: Labelled, task: Task) -> tuple[np.ndarray, np.ndarray]:
     assert task.classes is not None
-    return targets.class_target(targets.coarser(objects, task.map("class").coarse), classes, task.classes)
+    return targets.class_target(targets.coarser(objects, task.map("class").coarse), labelled, task.classes)
 
 
 def _target_of_points(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -85,7 +85,7 @@ def _target_of_points(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndar
         at = at[(at >= 0).all(axis=1) & (at[:, 0] < height) & (at[:, 1] < width)]
         discs[at[:, 0], at[:, 1]] = i + 1
     names = {i + 1: name for i, name in enumerate(labelled.point_classes) if name}
-    classes, class_weight = _class_target(discs, names, task)
+    classes, class_weight = _class_target(discs, replace(labelled, classes=names), task)
     heart = (discs > 0).astype(np.float32)
     nothing = np.zeros((height, width), np.float32)
     return {

@@ -32,8 +32,9 @@ TISSUE_CLASSES = {
     "adipose": "adipose",
 }
 """Published name -> ours, in published order."""
-INSTANCE_LOSS = f"geryon.train.losses:{CLASS_LOSS}"
-"""The same loss by its full name: these maps do not have one channel a class."""
+INSTANCE_LOSS, TYPE_LOSS = "cerberus_instance", "cerberus_type"
+CLASS_WEIGHTS = {"glands": (1.0, 1.0), "nuclei": (12.0, 1.0, 2.0, 6.0, 12.0, 2.0)}
+"""Of pixels, by class."""
 REGION_SCALE = 0.5
 """Glands and lumina: published sizes in pixels of 0.5 µm times this are pixels of 1 µm."""
 NUCLEUS_REACH_PX = 128
@@ -43,16 +44,21 @@ TARGET_KERNEL_PX = {"glands": 11, "lumina": 3, "nuclei": 3}
 
 
 def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Targets: background, inner part (eroded object), contour (dilated but not eroded); and the class where known."""
+    """Targets: background, inner part (eroded object), contour (dilated but not eroded); and the class where known.
+
+    Weights are as published: of borders between objects, and of classes. The published trainer draws only those
+    objects that the crop holds; here all are drawn once, before any crop is cut.
+    """
     assert labelled.objects is not None, "a label for the published maps holds objects"
     objects = rules.consecutive(labelled.objects)
     side = max(3, int(TARGET_KERNEL_PX[task.name] * 0.5 / task.mpp))
     parts = instance_target(objects, side)
-    weight = targets.known_weight(labelled, objects.shape)
+    weight = targets.known_weight(labelled, objects.shape) * targets.border_weight(parts == 1, side)
     out = {"inst": (np.eye(3, dtype=np.float32)[parts], weight)}
     if task.classes is not None:
-        each, class_weight = targets.class_target(labelled.objects, dict(labelled.classes or {}), task.classes)
-        out["class"] = (np.pad(each, ((0, 0), (0, 0), (1, 0))), class_weight)
+        each, _ = targets.class_target(labelled.objects, labelled, task.classes)
+        of_class = np.array(CLASS_WEIGHTS[task.name], np.float32)
+        out["class"] = (np.pad(each, ((0, 0), (0, 0), (1, 0))), ((each == targets.MAY_BE) * of_class).max(axis=2))
     return out
 
 
@@ -169,7 +175,7 @@ NUCLEI = Task(
     classes=ClassTree.flat(NUCLEUS_CLASSES),
     maps=(
         Map(name="inst", channels=3, activation="softmax", loss=INSTANCE_LOSS),
-        Map(name="class", channels=7, activation="softmax", loss=INSTANCE_LOSS),
+        Map(name="class", channels=7, activation="softmax", loss=TYPE_LOSS),
     ),
     target=target,
     decode=decode_nuclei,
@@ -186,7 +192,7 @@ GLANDS = Task(
     classes=ClassTree.flat(GLAND_CLASSES),
     maps=(
         Map(name="inst", channels=3, activation="softmax", loss=INSTANCE_LOSS),
-        Map(name="class", channels=3, activation="softmax", loss=INSTANCE_LOSS),
+        Map(name="class", channels=3, activation="softmax", loss=TYPE_LOSS),
     ),
     target=target,
     decode=decode_glands,

@@ -48,7 +48,7 @@ def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.nda
         "rim": (rim.astype(np.float32)[..., None], rim_weight),
     }
     if task.classes is not None:
-        out["class"] = targets.class_target(objects, dict(labelled.classes or {}), task.classes)
+        out["class"] = targets.class_target(objects, labelled, task.classes)
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from geryon import plugins
 from geryon.space.boxes import Frame
+from geryon.tasks.calibration import Calibration
 
 TASKS = {
     "nuclei": "geryon.tasks.nuclei:NUCLEI",
@@ -29,6 +30,8 @@ PUBLISHED = {
 
 CLASS_LOSS = "class_cross_entropy"
 """The loss of maps with one channel a class."""
+NOT = "not "
+"""Begins the label of what is only known to be no object of a class: "not epithelial"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,11 @@ class ClassTree:
     ('epithelial', 'lymphocyte', 'plasma')
     >>> tree.below("inflammatory")
     (1, 2)
+
+    What is only said not to be something may be all the rest.
+
+    >>> tree.below("not inflammatory")
+    (0,)
 
     A cut tree has its branches as leaves; a label below a branch counts for the branch.
 
@@ -86,6 +94,9 @@ class ClassTree:
     def below(self, name: str) -> tuple[int, ...]:
         """Channels of the leaves that a label of this name stands for; () for a class that is not ours."""
         leaves = self.leaves
+        if name.startswith(NOT):
+            inside = self.below(name.removeprefix(NOT))
+            return tuple(i for i in range(len(leaves)) if i not in inside) if inside else ()
         for branch, inner in self.branches:
             if self.is_cut and name in (branch, *inner):
                 return (leaves.index(branch),)
@@ -129,6 +140,8 @@ class Task:
     """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()
     """One RGB a class (or one in all), for overlays and QuPath."""
+    calibration: Calibration | None = None
+    """What a model's document says of the probabilities that are stored; None: as the network says them."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -153,7 +166,9 @@ class Labelled:
     known: np.ndarray | None = None
     """bool [y, x]: where the above is the whole truth; None: everywhere."""
     classes: Mapping[int, str] | None = None
-    """Object id -> class name, at any depth of the tree; ids left out are unknown."""
+    """Object id -> class name, at any depth of the tree, or "not NAME"; ids left out are unknown."""
+    classes_known: tuple[str, ...] = ()
+    """The classes that the source tells apart, at any depth; (): all. The others are neither right nor wrong here."""
     raster: np.ndarray | None = None
     """int32 [y, x]: class number + 1 of each pixel, 0 unknown; `raster_names` gives the names."""
     raster_names: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from geryon.space.windows import Window
-from geryon.tasks import metrics
+from geryon.tasks import metrics, targets
 from geryon.tasks.task import ClassTree, Labelled, Map, Task
 
 CLASSES = ("adipose", "background", "debris", "lymphocytes", "mucus", "muscle", "normal", "stroma", "tumour")
@@ -18,9 +18,9 @@ def target(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndarray, np.nda
     assert labelled.raster is not None and task.classes is not None, "a label of tissue holds a raster"
     table = np.zeros((len(labelled.raster_names) + 1, len(task.class_names)), np.float32)
     for number, name in enumerate(labelled.raster_names, start=1):
-        table[number, list(task.classes.below(name))] = 1.0
+        table[number] = targets.class_row(name, labelled, task.classes)
     classes = table[labelled.raster]
-    weight = (classes.sum(axis=2) > 0).astype(np.float32)
+    weight = (classes.max(axis=2) == targets.MAY_BE).astype(np.float32)
     if labelled.known is not None:
         weight *= labelled.known
     return {"class": (classes, weight)}

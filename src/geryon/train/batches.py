@@ -15,8 +15,8 @@ from geryon.train.augment import AugmentSettings, augment
 from geryon.train.sampling import GRID_PX, Draw
 from geryon.train.warp import Warp, centre_of, draw_warp, warped
 
-TARGET_UNIT, WEIGHT_UNIT = 255.0, 32.0
-"""A packed target byte is the value times 255, a packed weight byte the weight times 32."""
+TARGET_UNIT, WEIGHT_UNIT = 255.0, 20.0
+"""A packed target byte is the value times 255, a packed weight byte the weight times 20 (the largest is 12)."""
 
 
 class Sample(Protocol):
@@ -24,6 +24,8 @@ class Sample(Protocol):
 
     @property
     def source(self) -> str: ...
+    @property
+    def name(self) -> str: ...
     @property
     def image(self) -> np.ndarray: ...
     @property
@@ -40,6 +42,20 @@ class MapShape:
     stride: int
 
 
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """Where a crop of a batch comes from."""
+
+    source: str
+    sample: str
+    x_px: int
+    """Left edge in the sample."""
+    y_px: int
+
+    def __str__(self) -> str:
+        return f"{self.sample} of {self.source} at x {self.x_px}, y {self.y_px} px"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One step's food, as bytes; maps that no crop of the batch knows are left out."""
@@ -51,6 +67,8 @@ class Batch:
     """{map: uint8 [n, y, x, channel]}."""
     weights: dict[str, np.ndarray]
     """{map: uint8 [n, y, x]}."""
+    crops: tuple[Crop, ...]
+    """Of each image."""
 
 
 def map_shapes(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, MapShape]:
@@ -80,7 +98,7 @@ def map_shapes(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, Map
 def class_counts(samples: Sequence[Sample], name: str) -> np.ndarray:
     """float64 [sample, class]: weighted pixels of each class in the map of that name, 0 where a sample lacks it."""
     rows = [
-        np.tensordot(s.weights[name].astype(np.float64), s.targets[name], axes=([0, 1], [0, 1]))
+        np.tensordot(s.weights[name].astype(np.float64), s.targets[name] == TARGET_UNIT, axes=([0, 1], [0, 1]))
         if name in s.targets
         else None
         for s in samples
@@ -97,7 +115,7 @@ def assemble(
     colours: AugmentSettings,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Images, targets and weights of the draws; outside a sample is white glass of weight 0."""
-    crops = [Crop(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
+    crops = [View(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
     images = np.stack([_image(samples[c.draw.sample].image, c, colours) for c in crops])
     targets: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
@@ -116,7 +134,7 @@ def assemble(
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class View:
     """A draw, how it is deformed, and its side."""
 
     draw: Draw
@@ -139,7 +157,7 @@ class Crop:
         return turned(part, d.turn)
 
 
-def _image(image: np.ndarray, crop: Crop, colours: AugmentSettings) -> np.ndarray:
+def _image(image: np.ndarray, crop: View, colours: AugmentSettings) -> np.ndarray:
     seen = np.ascontiguousarray(crop.of(image, fill=255, smooth=True))
     return augment(seen, np.random.default_rng(crop.draw.seed), colours)
 

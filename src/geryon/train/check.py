@@ -23,10 +23,12 @@ from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument
 from geryon.train import own, splits
 from geryon.train.faults import Fault, of_error, refuse, told
+from geryon.train.loop import chosen_losses
 from geryon.train.own import OwnChoice
 from geryon.train.recipe import Parsed, Recipe, SourceChoice, parse, text_of
 from geryon.train.source import ALLOWED, Case, get_source
 from geryon.train.splits import Item, Split
+from geryon.train.validate import figure_names
 
 NO_CASES = "the source is empty"
 
@@ -106,15 +108,32 @@ def _of_settings(recipe: Recipe) -> list[Fault]:
         start_document(recipe)
     except GeryonError as error:
         faults.append(of_error(error, "net"))
-    return faults
+    return faults + _of_wishes(recipe)
+
+
+def _of_wishes(recipe: Recipe) -> list[Fault]:
+    """Losses that there are not, and a figure for the best epoch that no validation gives."""
+    best = recipe.train.best
+    losses = {f"{t.name}/{m.name}": m.loss for t in recipe.task_values() for m in t.maps}
+    try:
+        known = figure_names(chosen_losses(losses, recipe.train))
+    except UsageError as error:
+        return [of_error(error, "train.map_losses")]
+    if best and best not in known:
+        what, mend = f"no figure of the validation is called {best!r}", f"choose one of: {', '.join(known)}"
+        return [Fault(source="train.best", what=what, mend=mend, is_input=False)]
+    if best and recipe.split.validation == 0:
+        what = "the best epoch can't be told without validation"
+        return [Fault(source="train.best", what=what, mend="set split.validation above 0", is_input=False)]
+    return []
 
 
 def start_document(recipe: Recipe) -> ModelDocument | None:
     """What the model says that weights come from at first; refused where the recipe's licence forbids its use."""
     if recipe.net.start in ("", "imagenet"):
         return None
-    read_start = of_topology(recipe, "read_start")
-    document = read_start(recipe.net.start) if read_start else weights.read_document(find_model(recipe.net.start))
+    own = of_topology(recipe, "read_start")
+    document = own(recipe.net.start) if own else weights.read_document(find_model(recipe.net.start))
     if document.use not in ALLOWED[recipe.licence]:
         raise UsageError(
             what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
@@ -125,7 +144,7 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
 
 
 def of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:
-    """The topology's own function of that name, where the recipe starts from a place that is no model of ours."""
+    """The topology's function of that name, where the recipe starts from a place that is no model of ours."""
     start = recipe.net.start
     if start in ("", "imagenet", *shipped_models()) or start.endswith(".safetensors") or Path(start).is_file():
         return None

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,20 +23,19 @@ from geryon.nets.model import find_model, heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import leaks, splits
+from geryon.train import curves, leaks, processes, splits
 from geryon.train.check import check, of_topology, start_document, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
-from geryon.train.learner import choose_place
-from geryon.train.loop import Trained, train
+from geryon.train.learner import choose_place, device_kind
+from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
 from geryon.train.recipe import Recipe
+from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
-Measure = Callable[[Path], Mapping[str, Any]]
-"""A model file in, figures for its document and card out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +52,8 @@ class Where:
     """Instead of the recipe's limit."""
     stop: Callable[[], bool] = field(default=lambda: False)
     """Asked before each step; the same call goes on later."""
+    images: int = IMAGES
+    """How many images of each source and part the figures at the end come from, at most; 0: none is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,9 @@ class Fitted:
     """What a fit leaves in its folder."""
 
     model: Path | None
-    """None where it was stopped before its end."""
+    """None where it was stopped before its end, and in all but the first of several processes."""
+    whole: bool
+    """False where it was stopped before its end."""
     card: Path | None
     sha256: str
     step: int
@@ -73,29 +75,45 @@ def fit(
     *,
     out: str | Path,
     where: Where = Where(),  # noqa: B008 (a frozen value)
-    measure: Measure | None = None,
     tell: Tell = nobody,
 ) -> Fitted:
-    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md and the curves in `out`.
+    """Train what the recipe asks for; leaves NAME.safetensors, NAME.md, figures, curves and overlays in `out`.
 
-    `measure` may evaluate the finished model; its figures enter the model's document and card.
+    The model is calibrated on its validation images and measured on these and on what is held out (train.report).
+    Under torchrun the processes learn together, and the first one packs, writes and tells.
     """
-    out = Path(out)
+    out, tell = Path(out), tell if processes.is_first() else nobody
     recipe = checked(recipe, out, where, tell)
+    if recipe.train.tensorboard:
+        curves.check_board()
     tasks = recipe.task_values()
     start = start_document(recipe)
-    leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
-    learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
-    samples = [*learning, *checking]
     settings = loop_settings(recipe, where)
-    losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
-    network = build(recipe, tasks, tell)
-    validate = Validation(samples=checking, losses=losses, device=choose_place(settings).device) if checking else None
-    trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
-    if not trained.whole:
-        return Fitted(model=None, card=None, sha256="", step=trained.step, figures=trained.figures)
+    losses = chosen_losses({f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}, settings)
+    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
+    with processes.joined(device_kind(settings)):
+        leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
+        with processes.first_alone():
+            learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
+        samples = [*learning, *checking]
+        device = choose_place(settings).device
+        validate = Validation(samples=checking, losses=losses, device=device) if checking else None
+        trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
+        if not trained.whole or not processes.is_first():
+            return Fitted(
+                model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
+            )
     document = describe(recipe, tasks, samples, trained)
-    return save(heir(document, start) if start else document, trained, out, measure)
+    model = save(heir(document, start) if start else document, trained, out)
+    sha256 = report(model, unseen(recipe, out, where, tell), out, tell)
+    return Fitted(
+        model=model,
+        whole=True,
+        card=model.with_suffix(".md"),
+        sha256=sha256,
+        step=trained.step,
+        figures=trained.figures,
+    )
 
 
 def checked(recipe: Recipe | str | Path, out: Path, where: Where, tell: Tell) -> Recipe:
@@ -270,17 +288,32 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
             "steps": trained.step,
             "crops": trained.step * recipe.train.batch,
             "validation": dict(trained.figures),
+            **({"chosen": dict(trained.chosen)} if trained.chosen else {}),
         },
     )
 
 
-def save(document: ModelDocument, trained: Trained, out: Path, measure: Measure | None) -> Fitted:
-    """Write the averaged weights with their document, and the card beside them."""
+def save(document: ModelDocument, trained: Trained, out: Path) -> Path:
+    """Write the averaged weights with their document."""
     tensors = {name: value.float().cpu().numpy() for name, value in trained.network.state_dict().items()}
-    model, card = out / f"{document.name}.safetensors", out / f"{document.name}.md"
-    sha256 = weights.save_model(model, tensors, document)
-    if measure is not None:
-        document = replace(document, training={**document.training, "measured": dict(measure(model))})
-        sha256 = weights.save_model(model, tensors, document)
-    weights.write_card(card, document, sha256=sha256)
-    return Fitted(model=model, card=card, sha256=sha256, step=trained.step, figures=trained.figures)
+    model = out / f"{document.name}.safetensors"
+    weights.save_model(model, tensors, document)
+    return model
+
+
+def unseen(recipe: Recipe, out: Path, where: Where, tell: Tell) -> list[Part]:
+    """The images that training did not learn from by the saved split, as far as their sources are at hand."""
+    saved = splits.read(out / splits.FILE)
+    parts: list[Part] = []
+    for choice in recipe.sources if where.images else ():
+        source, root = recipe.source(choice.name)
+        names = {side: splits.names_of(saved, source.name, side) for side in (splits.VALIDATION, splits.HELD_OUT)}
+        if not any(names.values()):
+            continue
+        try:
+            cases = list(source.cases(where.data / root))
+        except InputError as error:
+            tell(Warned(text=f"no figures on {source.name}: {error}"))
+            continue
+        parts += parts_of(source.name, cases, names, where.images)
+    return parts

@@ -64,6 +64,8 @@ class Found:
 
     objects: dict[str, Objects]
     rasters: dict[str, np.ndarray] = field(default_factory=dict)
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    """int32 [y, x]: object i filled with i + 1, where that is known better than the outlines say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,22 @@ def _sources(raw: dict[str, Any], choices: Mapping[int, Any], tasks: Sequence[st
 
 def _maps(raw: dict[str, Any], tasks: Sequence[str]) -> list[str]:
     train = raw.get("train")
-    weights = train.get("map_weights") if isinstance(train, dict) else None
     shares = train.get("shares") if isinstance(train, dict) else None
     maps = [f"{t}/{m.name}" for t in tasks for m in get_task(t).maps]
     lines = ["train.shares: write each source's share beside its name"] if shares else []
-    wrong = [name for name in weights if name not in maps] if isinstance(weights, dict) else []
-    return lines + [f"train.map_weights.{name}: {_no('map', str(name), maps)}" for name in wrong]
+    for key in ("map_weights", "map_losses"):
+        given = train.get(key) if isinstance(train, dict) else None
+        wrong = [name for name in given if name not in maps] if isinstance(given, dict) else []
+        lines += [f"train.{key}.{name}: {_no('map', str(name), maps)}" for name in wrong]
+    return lines + _apart(raw)
+
+
+def _apart(raw: dict[str, Any]) -> list[str]:
+    sources = [each.get("name") for each in listed(raw, "sources") if isinstance(each, dict)]
+    train = raw["train"] if isinstance(raw.get("train"), dict) else {}
+    named = [name for name in sources if isinstance(name, str)]
+    strangers = [name for name in listed(train, "apart") if name not in sources]
+    return [f"train.apart: {_no('source of this recipe', str(name), named)}" for name in strangers]
 
 
 def _split(raw: dict[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ SMALLEST_PX = 320
 KEY = "geryon-pack"
 MADE_FOR = "geryon-pack-key"
 """Beside it: the digest of what was asked for, so that a pack made for another recipe is not taken."""
-FORMAT = 2
+FORMAT = 3
 """Of what is packed: raised when the same case would give another sample."""
 
 
@@ -47,7 +47,7 @@ class Sample:
     targets: Mapping[str, np.ndarray]
     """{"task/map": uint8 [y, x, channel]}: value times 255."""
     weights: Mapping[str, np.ndarray]
-    """{"task/map": uint8 [y, x]}: weight times 32, 0 where nothing is known."""
+    """{"task/map": uint8 [y, x]}: weight times 20, 0 where nothing is known."""
     stratum: str = ""
     """Of its case: see train.source.Case."""
 
@@ -151,6 +151,7 @@ def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple
         foreground=None if labels.foreground is None else grid(labels.foreground) > 0,
         known=None if labels.known is None else grid(labels.known) > 0,
         classes=labels.classes,
+        classes_known=labels.classes_known,
         raster=None if labels.raster is None else grid(labels.raster),
         raster_names=labels.raster_names,
         points=None if labels.points is None else labels.points * (factor / coarse),

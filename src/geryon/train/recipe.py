@@ -167,7 +167,7 @@ def text_of(path: Path) -> str:
 def parse(text: str, *, folder: Path, where: str) -> Parsed:
     """What the text says and all that is wrong with it; other files that it names lie below `folder`."""
     raw = _yaml(text, where)
-    faults, recipe = _held_out(raw, folder) + fill_preset(raw), None
+    faults, recipe = [*_held_out(raw, folder), *fill_preset(raw)], None
     try:
         recipe = _ADAPTER.validate_python(raw)
     except pydantic.ValidationError as error:

@@ -1,9 +1,15 @@
 """Where to look: draws that know sizes and shares, and never a pixel.
 
 A draw depends on the seed and the step alone, so a resumed run continues exactly and the number of
-workers changes nothing. Every batch is mixed: its places are dealt to the sources by systematic sampling
-(one random offset, then even steps through the shares), so that the sources' part in a batch varies by at
-most one crop. That keeps the statistics of batch norms those of the mixture, not of the last source.
+workers changes nothing. Batches are mixed or fixed:
+
+- mixed: the places of a batch are dealt to the sources by systematic sampling (one random offset, then even
+  steps through the shares), so that the sources' part in a batch varies by at most one crop. That keeps the
+  statistics of batch norms those of the mixture, not of the last source.
+- fixed: a batch is of one source, the sources in turn, each as often as its share says.
+
+Either way some sources can be kept apart (those that only name the tissue of a whole crop): they fill every
+n-th batch, or a batch with a chance, and the other batches have none of them.
 """
 
 from __future__ import annotations
@@ -44,7 +50,21 @@ class Pool:
     chances: tuple[np.ndarray, ...]
     """Per source the cumulated chance of its samples."""
     shares: np.ndarray
-    """Cumulated share of each source, 1 at the end."""
+    """Share of each source; 1 in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """Where each step's batch is drawn from."""
+
+    pool: Pool
+    apart: Pool | None = None
+    """Sources that fill batches of their own."""
+    apart_every: int = 0
+    """They fill steps 0, n, 2n, ...; 0: by chance."""
+    apart_chance: float = 0.0
+    fixed: bool = False
+    """A batch is of one source."""
 
 
 def make_pool(
@@ -83,7 +103,7 @@ def make_pool(
         )
     share = np.array([wanted.get(name, 1.0) for name in names])
     chances = tuple(np.cumsum(likely[m]) / likely[m].sum() for m in members)
-    return Pool(sizes_px=sizes, members=members, chances=chances, shares=np.cumsum(share) / share.sum())
+    return Pool(sizes_px=sizes, members=members, chances=chances, shares=share / share.sum())
 
 
 def rare_weights(counts: np.ndarray, power: float) -> np.ndarray:
@@ -99,12 +119,59 @@ def rare_weights(counts: np.ndarray, power: float) -> np.ndarray:
     return weights.clip(0.125, 8.0)
 
 
-def draw(pool: Pool, step: int, *, batch: int, crop_px: int, seed: int) -> tuple[Draw, ...]:
+def draw(feed: Feed, step: int, *, batch: int, crop_px: int, seed: int) -> tuple[Draw, ...]:
     """The crops of one step's batch."""
     rng = np.random.default_rng([seed, step])
-    places = (np.arange(batch) + rng.random()) / batch
-    sources = np.minimum(np.searchsorted(pool.shares, places, side="right"), len(pool.members) - 1)
+    apart = is_apart(feed, step, seed)
+    pool = feed.apart if apart and feed.apart is not None else feed.pool
+    sources = _turn(pool.shares, _before(feed, step, apart), batch) if feed.fixed else _mixture(pool, batch, rng)
     return tuple(_draw_one(pool, int(source), crop_px, rng) for source in sources)
+
+
+def is_apart(feed: Feed, step: int, seed: int) -> bool:
+    """True where the sources that are kept apart fill the step's batch."""
+    if feed.apart is None:
+        return False
+    if feed.apart_every:
+        return step % feed.apart_every == 0
+    return float(np.random.default_rng([seed, step, 1]).random()) < feed.apart_chance
+
+
+def _mixture(pool: Pool, batch: int, rng: np.random.Generator) -> np.ndarray:
+    places = (np.arange(batch) + rng.random()) / batch
+    found = np.searchsorted(np.cumsum(pool.shares), places, side="right")
+    return np.minimum(found, len(pool.members) - 1)
+
+
+def _before(feed: Feed, step: int, apart: bool) -> int:
+    """How many batches of this step's kind came before it; by chance the number of steps stands for it."""
+    if feed.apart is None or not feed.apart_every:
+        return step
+    kept_apart = -(-step // feed.apart_every)
+    return kept_apart if apart else step - kept_apart
+
+
+def _turn(shares: np.ndarray, turn: int, batch: int) -> np.ndarray:
+    return np.full(batch, whose_turn(shares, turn))
+
+
+def whose_turn(shares: np.ndarray, turn: int) -> int:
+    """The source of that turn: the k-th turn of a source is due at (k + 1/2) / share, the earliest comes first.
+
+    Stride scheduling (Waldspurger & Weihl 1995), told from the number of the turn alone; equal shares give 0, 1, 2,
+    0, 1, 2, ... Only turns near the one asked for are looked at.
+
+    >>> [whose_turn(np.array([0.5, 0.25, 0.25]), turn) for turn in range(8)]
+    [0, 1, 2, 0, 0, 1, 2, 0]
+    """
+    skipped = np.maximum(0, np.floor((turn - len(shares)) * shares).astype(int) - 1)
+    many = np.ceil(2 * len(shares) * shares).astype(int) + 3
+    due = [
+        (round((k + 0.5) / float(share), 6), source)
+        for source, share in enumerate(shares)
+        for k in range(skipped[source], skipped[source] + many[source])
+    ]
+    return sorted(due)[turn - int(skipped.sum())][1]
 
 
 def _draw_one(pool: Pool, source: int, crop_px: int, rng: np.random.Generator) -> Draw:

@@ -58,10 +58,10 @@ class Case:
     mpp: float
     labels: Mapping[str, Callable[[], Labelled]]
     """Task name -> labels on the image's own grid. A task that is left out is unknown here, not negative."""
-    stratum: str = ""
-    """Grade, or the commonest class of the case: a split spreads each evenly. "" where the source gives none."""
     hints: Mapping[str, Callable[[], Labelled]] = field(default_factory=dict)
     """Task name -> what follows about a task that nobody has labelled here. It teaches; nothing is scored by it."""
+    stratum: str = ""
+    """Grade, or the commonest class of the case: a split spreads each evenly. "" where the source gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

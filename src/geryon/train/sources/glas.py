@@ -34,6 +34,7 @@ def cases(root: Path) -> Iterator[Case]:
             mpp=MPP,
             labels={"glands": partial(glands, mask, grade)},
             hints={"lumina": partial(lumina, mask, read)},
+            stratum=grade,
         )
 
 
