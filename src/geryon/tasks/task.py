@@ -17,6 +17,7 @@ TASKS = {
     "glands": "geryon.tasks.glands:GLANDS",
     "lumina": "geryon.tasks.lumina:LUMINA",
     "tissue": "geryon.tasks.tissue:TISSUE",
+    "restored": "geryon.tasks.restored:RESTORED",
 }
 """Entry points of the group geryon.tasks add to it."""
 PUBLISHED = {

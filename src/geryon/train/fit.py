@@ -287,6 +287,7 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
         training={
             "steps": trained.step,
             "crops": trained.step * recipe.train.batch,
+            "seconds": round(trained.seconds, 1),
             "validation": dict(trained.figures),
             **({"chosen": dict(trained.chosen)} if trained.chosen else {}),
         },
