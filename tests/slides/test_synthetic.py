@@ -227,3 +227,47 @@ def test_light_is_what_beer_and_lambert_say() -> None:
     vectors = np.array([look.haematoxylin, look.eosin, stain.BLOOD])
     want = np.array(look.white) * 10 ** (-1.1 * (np.array([0.4, 0.18, 0.1]) @ vectors))
     np.testing.assert_allclose(stain.developed(h, e, blood, look, 0.5)[12, 12], want, rtol=1e-4)
+
+
+RINGS = SyntheticSlide(width_um=500, height_um=500, seed=4, malignant=0.5, signet=1.0)
+
+
+def test_signet_ring_cells_have_the_size_of_such_and_are_none_by_default() -> None:
+    drawn = RINGS.objects("signet_ring", RINGS.frame.box)
+    size = np.array([np.ptp(o, axis=0) for o in drawn.outlines]) * RINGS.mpp
+    assert len(drawn.ids) >= 10 and len(set(drawn.ids.tolist())) == len(drawn.ids)
+    assert size.min() > 9 and size.max() < 31 and 14 < np.median(size.max(axis=1)) < 28
+    assert len(SLIDE.objects("signet_ring", FULL).ids) == 0
+
+
+def test_each_signet_ring_cell_has_one_crescent_nucleus_at_its_rim_and_a_pale_vacuole() -> None:
+    cells = RINGS.objects("signet_ring", RINGS.frame.box)
+    nuclei = RINGS.objects("nuclei", RINGS.frame.box)
+    hearts = [Polygon(o).representative_point() for o in nuclei.outlines]
+    grey = RINGS.render(RINGS.frame.box).mean(axis=2)
+    pale = []
+    for outline in cells.outlines:
+        if outline.min() < 0 or outline.max() > RINGS.width_px:
+            continue  # its nucleus may lie outside of the slide
+        cell = Polygon(outline)
+        held = [name for name, heart in zip(nuclei.classes, hearts, strict=True) if cell.contains(heart)]
+        assert held == ["epithelial"]
+        x, y = outline.mean(axis=0).astype(int)
+        pale.append(grey[y, x])
+    true = RINGS.truth("nuclei", RINGS.frame.box, 0.5).objects > 0
+    assert np.median(pale) > grey[true].mean() + 50
+
+
+def test_signet_ring_cells_keep_clear_of_glands_and_of_one_another() -> None:
+    rings = [Polygon(o).buffer(0) for o in RINGS.objects("signet_ring", RINGS.frame.box).outlines]
+    glands_ = [Polygon(o) for o in RINGS.objects("glands", RINGS.frame.box).outlines]
+    assert not any(ring.intersects(gland) for ring in rings for gland in glands_)
+    shared = sum(a.intersection(b).area for i, a in enumerate(rings) for b in rings[:i])
+    assert shared < 0.02 * sum(ring.area for ring in rings)
+
+
+def test_any_box_holds_the_same_signet_ring_cells() -> None:
+    box = Box(RINGS.frame, 300, 200, 700, 800)
+    whole_ = RINGS.truth("signet_ring", RINGS.frame.box, 0.5).objects
+    assert np.array_equal(RINGS.truth("signet_ring", box, 0.5).objects, whole_[200:800, 300:700]) and whole_.any()
+    assert np.array_equal(RINGS.render(box), RINGS.render(RINGS.frame.box)[200:800, 300:700])

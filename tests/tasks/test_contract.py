@@ -65,11 +65,11 @@ def named(path: Path) -> list[str]:
     docs = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
     strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs]
     words = [s for s in strings if isinstance(s, str) and not re.search(r"\s", s)]
-    return sorted(s for s in words if set(re.split(r"[\W_]+", s.lower())) & WORDS)
+    return sorted(s for s in words if any(f"_{word}_" in f"_{re.sub(r'[^a-z]+', '_', s.lower())}_" for word in WORDS))
 
 
 def test_nothing_outside_a_tasks_file_names_it() -> None:
-    assert {"nuclei", "gland", "lumen", "tissue"} <= WORDS
+    assert {"nuclei", "gland", "lumen", "tissue", "signet_ring"} <= WORDS
     faults = []
     for path in sorted(SOURCE.rglob("*.py")):
         place = path.relative_to(SOURCE).as_posix()
@@ -86,8 +86,9 @@ def test_what_is_excused_is_still_there() -> None:
 
 def test_parts_of_strings_count_but_prose_does_not(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
-    path.write_text('"""glands"""\nx = f"{y}/nuclei.parquet", "gland_id", "find glands and nuclei", "England"\n')
-    assert named(path) == ["/nuclei.parquet", "gland_id"]
+    text = '"""glands"""\nx = f"{y}/nuclei.parquet", "gland_id", "find glands and nuclei", "England"\n'
+    path.write_text(text + 'z = "signet_ring/inside", "signet"\n')
+    assert named(path) == ["/nuclei.parquet", "gland_id", "signet_ring/inside"]
 
 
 def test_no_code_makes_a_name_by_cutting_an_s() -> None:

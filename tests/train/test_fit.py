@@ -21,6 +21,7 @@ from geryon.train.fit import Where, check_sources, fit, split_samples, start_fro
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
 from geryon.train.source import SOURCES, Case
+from geryon.train.transfer import plan
 
 RECIPE = """
 name: small
@@ -163,8 +164,8 @@ def test_a_pack_that_is_not_there_is_refused(tmp_path):
 def test_a_model_can_start_from_another(tmp_path, where):
     fitted = fit(parse_recipe(RECIPE), out=tmp_path / "a", where=where)
     wider = parse_recipe(RECIPE.replace("[lumina]", "[lumina, glands]").replace("encoder: plain", "encoder: plain"))
-    network = module.build(wider, tuple(get_task(t) for t in wider.tasks), lambda event: None)
-    taken = start_from(network, fitted.model)
+    network = module.build(wider, plan(wider, None), lambda event: None)
+    taken = start_from(network, weights.read_tensors(fitted.model), "small")
     assert 0 < taken < len(network.state_dict())
     kernel = weights.read_tensors(fitted.model)["lateral.0.weight"].astype(np.float32)
     assert np.array_equal(network.state_dict()["lateral.0.weight"].numpy(), kernel)
@@ -173,7 +174,7 @@ def test_a_model_can_start_from_another(tmp_path, where):
 def started(tmp_path, licence, *, use):
     """A recipe that starts from a model file of that use, written beside it."""
     recipe = parse_recipe(RECIPE.replace("licence: research", f"licence: {licence}"))
-    network = module.build(recipe, recipe.task_values(), lambda event: None)
+    network = module.build(recipe, plan(recipe, module.start_document(recipe)), lambda event: None)
     sources = tuple(
         weights.SourceDocument(name=name, licence=f"terms of {name}", use=use, samples=7) for name in ("old", "free")
     )
@@ -229,7 +230,7 @@ def test_research_use_stays_where_the_new_sources_are_open(tmp_path, monkeypatch
     monkeypatch.setattr(f"{__name__}.RECIPE", OPEN)
     recipe = started(tmp_path, "research", use="research")
     trained = SimpleNamespace(step=2, figures={}, chosen={})
-    document = module.describe(recipe, recipe.task_values(), [], trained)
+    document = module.describe(recipe, plan(recipe, None), [], trained)
     assert document.use == "open" and module.heir(document, module.start_document(recipe)).use == "research"
 
 

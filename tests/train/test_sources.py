@@ -20,7 +20,7 @@ NAMES = sorted({name for name, _ in LAYOUTS.values()})
 
 
 def test_every_source_is_tested() -> None:
-    assert set(SOURCES) == {*NAMES, "synthetic"}
+    assert set(SOURCES) == {*NAMES, "synthetic", "synthetic_signet"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -48,6 +48,18 @@ class TestSynthetic(SourceContract):
 
     def test_has_cases_with_names_and_groups(self) -> None:
         assert len(self.some()) == 1
+
+
+class TestSyntheticSignet(TestSynthetic):
+    source = get_source("synthetic_signet")
+
+    def test_boxes_are_whole_or_unknown(self) -> None:
+        [case] = self.some()
+        labels = case.labels["signet_ring"]()
+        assert labels.boxes is not None and labels.known is not None and labels.exhaustive
+        assert len(labels.boxes) > 3 and labels.boxes.min() >= 0 and labels.boxes.max() <= 640
+        middles = ((labels.boxes[:, :2] + labels.boxes[:, 2:]) / 2).astype(int)
+        assert labels.known[middles[:, 1], middles[:, 0]].mean() > 0.9
 
 
 COUNTS = {

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if not fitted.whole:
         args.say(f"stopped at step {fitted.step}; the same command goes on from there")
         return 130
+    if fitted.added:
+        args.say(fitted.added)
     if fitted.model is not None:
         args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
     return 0

@@ -7,7 +7,7 @@ costs nothing at full resolution. What makes the features is the topologies' own
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import groupby
 
 import torch
@@ -63,9 +63,17 @@ class PyramidNet(nn.Module):
     """forward can be told which images are asked which task."""
 
     def __init__(
-        self, encoder: nn.Module, widths: tuple[int, ...], narrow: tuple[int, ...], heads: tuple[Head, ...]
+        self,
+        encoder: nn.Module,
+        widths: tuple[int, ...],
+        narrow: tuple[int, ...],
+        heads: tuple[Head, ...],
+        apart: Collection[str] = (),
     ) -> None:
-        """`widths` are the channels of the encoder's features at each of STRIDES, `narrow` the decoder's."""
+        """`widths` are the channels of the encoder's features at each of STRIDES, `narrow` the decoder's.
+
+        The maps in `apart` ("task/map") have a hidden layer of their own: they are learnt beside frozen ones.
+        """
         super().__init__()
         self.encoder = encoder
         self.lateral = nn.ModuleList(nn.Conv2d(w, d, 1) for w, d in zip(widths, narrow, strict=True))
@@ -76,8 +84,8 @@ class PyramidNet(nn.Module):
         self.hidden = nn.ModuleDict()
         self.out = nn.ModuleDict()
         self.plan: dict[str, tuple[int, tuple[Head, ...]]] = {}
-        for (task, level), group in groupby(heads, key=lambda head: (head.name.split("/")[0], _level(head))):
-            self._add(f"{task}@{STRIDES[level]}", level, tuple(group), narrow[level])
+        for (key, level), group in groupby(heads, key=lambda head: (_key(head, apart), _level(head))):
+            self._add(key, level, tuple(group), narrow[level])
 
     def _add(self, key: str, level: int, group: tuple[Head, ...], wide: int) -> None:
         self.plan[key] = (level, group)
@@ -136,6 +144,11 @@ class PyramidNet(nn.Module):
 def _places(inner: Tensor, outer: Tensor) -> Tensor:
     """Where the indices of `inner` stand in `outer`; both ascend."""
     return torch.searchsorted(outer, inner)
+
+
+def _key(head: Head, apart: Collection[str]) -> str:
+    task, name = head.name.split("/")
+    return f"{task}@{STRIDES[_level(head)]}" + (f":{name}" if head.name in apart else "")
 
 
 def _level(head: Head) -> int:

@@ -87,14 +87,15 @@ class ModelDocument:
 
     def task_values(self) -> tuple[Task, ...]:
         """The tasks with the model's own classes and resolution in place of the defaults."""
-        return tuple(self._calibrated(_task_value(document)) for document in self.tasks)
+        return tuple(self._calibrated(task_value(document)) for document in self.tasks)
 
     def _calibrated(self, task: Task) -> Task:
         numbers = self.calibration.get(task.name)
         return replace(task, calibration=Calibration(**numbers)) if numbers else task
 
 
-def _task_value(document: TaskDocument) -> Task:
+def task_value(document: TaskDocument) -> Task:
+    """The task of a model's document, with the model's own classes and resolution."""
     task = task_of_file(document.name)
     if document.mpp is not None:
         task = replace(task, mpp=document.mpp)

@@ -1,9 +1,6 @@
 """Nuclei: bounded objects with a class, found at 0.5 µm per pixel.
 
-The network says where nuclei are (`inside`) and how deep in its nucleus a pixel lies (`depth`, 1 at the
-heart, 0 at the rim; the idea of Naylor et al., IEEE TMI 38(2), 2019, normalised per nucleus). Decoding
-lets every inside pixel walk uphill to its peak. Each step is bounded in length, so an object depends on
-its surroundings within REACH_PX only, and any window that sees those finds the same object.
+The network says where nuclei are, how deep in its nucleus a pixel lies (tasks.peaks), and of which class it is.
 """
 
 from __future__ import annotations
@@ -13,26 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from geryon.space.objects import Objects, no_objects
+from geryon.space.objects import Objects
 from geryon.space.windows import Window
-from geryon.tasks import decoding, kernels, metrics, targets
+from geryon.tasks import decoding, metrics, peaks, targets
 from geryon.tasks.task import ClassTree, Labelled, Map, Task
 
-INSIDE = 128
-"""Of 255: a pixel at least this sure is inside a nucleus."""
-STEPS = 32
-"""Longest walk to a peak, pixels."""
-RADIUS_PX = 28
-"""Farthest a pixel lies from its nucleus' peak: 14 µm."""
-DEPTH_STEP = 5200
-"""Of 65280: a peak that rises less above its saddle is a part of the higher one."""
-PEAK = 9800
-"""Of 65280: lower peaks are no nuclei."""
 AREA_PX = 24
 """Smaller objects (6 µm²) are no nuclei."""
-REACH_PX = 2 * STEPS + 40
-"""Peak to rim, to the neighbours that decide about it, and what these depend on."""
-
 TREE = ClassTree.of(
     {
         "epithelial": (),
@@ -97,17 +81,9 @@ def _target_of_points(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndar
 
 def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Objects:
     """The nuclei whose peak lies in the window's core, in the window's frame; maps cover its outer box."""
-    inside = maps["inside"][..., 0] >= INSIDE
-    height_map = kernels.smooth(np.ascontiguousarray(maps["depth"][..., 0]))
-    basin, peaks = kernels.climb(height_map, inside, STEPS)
-    if len(peaks) == 0:
-        return no_objects(window.frame, len(task.class_names))
-    home = kernels.merge_shallow(height_map, basin, peaks, DEPTH_STEP)
-    keep = (home[1:] == np.arange(1, len(peaks) + 1)) & (height_map[peaks[:, 0], peaks[:, 1]] >= PEAK)
-    keep &= _in_core(peaks, window)
-    labels, _ = kernels.collect(basin, home, peaks, keep, RADIUS_PX)
+    labels = peaks.found(maps, window)
     found = decoding.objects_from_labels(
-        labels, score=maps["inside"], classes=maps.get("class"), frame=window.frame, coarse=task.map("class").coarse
+        labels, score=maps["inside"], classes=maps["class"], frame=window.frame, coarse=task.map("class").coarse
     )
     found = _filled(found.take(found.area >= AREA_PX))
     return decoding.placed(found, window)
@@ -118,22 +94,15 @@ def _filled(found: Objects) -> Objects:
     return replace(found, outlines=outlines, area=decoding.areas(outlines))
 
 
-def _in_core(peaks: np.ndarray, window: Window) -> np.ndarray:
-    x, y = window.offset
-    rows, columns = window.core.shape
-    return (peaks[:, 0] >= y) & (peaks[:, 0] < y + rows) & (peaks[:, 1] >= x) & (peaks[:, 1] < x + columns)
-
-
 NUCLEI = Task(
     name="nuclei",
     singular="nucleus",
     mpp=0.5,
     seam="own",
-    reach_um=REACH_PX * 0.5,
+    reach_um=peaks.REACH_PX * 0.5,
     classes=TREE,
     maps=(
-        Map(name="inside", channels=1, activation="sigmoid", loss="bce_dice"),
-        Map(name="depth", channels=1, activation="sigmoid", loss="mse"),
+        *peaks.MAPS,
         Map(name="class", channels=len(TREE.leaves), activation="softmax", loss="class_cross_entropy", coarse=2),
     ),
     target=target,

@@ -16,6 +16,7 @@ TASKS = {
     "nuclei": "geryon.tasks.nuclei:NUCLEI",
     "glands": "geryon.tasks.glands:GLANDS",
     "lumina": "geryon.tasks.lumina:LUMINA",
+    "signet_ring": "geryon.tasks.signet_ring:SIGNET_RING",
     "tissue": "geryon.tasks.tissue:TISSUE",
     "restored": "geryon.tasks.restored:RESTORED",
 }
@@ -85,6 +86,11 @@ class ClassTree:
     def flat(cls, names: Sequence[str]) -> ClassTree:
         return cls(tuple((name, ()) for name in names))
 
+    @classmethod
+    def told(cls, names: Mapping[str, Sequence[str]] | Sequence[str]) -> ClassTree:
+        """From names of leaves, or of branches with theirs."""
+        return cls.of(names) if isinstance(names, Mapping) else cls.flat(names)
+
     @property
     def leaves(self) -> tuple[str, ...]:
         """The finest classes, in channel order."""
@@ -137,6 +143,8 @@ class Task:
     """Name of the task whose objects hold these (nuclei and lumina: glands)."""
     only_within: bool = False
     """Objects that no such object holds are dropped: a hollow outside of glands is no lumen."""
+    boxes: bool = False
+    """Its objects are boxes: what is labelled counts by its bounding box, and what is found is given as one."""
     singular: str = ""
     """One of its objects: the column in which others say which of them holds them; by default the task's name."""
     colours: tuple[tuple[int, int, int], ...] = ()

@@ -28,7 +28,7 @@ class TaskContract:
             names = self.task.class_names
             blocks = rng.integers(1, len(names) + 1, (6, 8))
             return Labelled(raster=np.kron(blocks, np.ones((4, 4), int)).astype(np.int32), raster_names=names)
-        objects = _ellipses(rng, self.task)
+        objects = _shapes(rng, self.task)
         names = self.task.class_names or ("",)
         return Labelled(objects=objects, classes={i: names[i % len(names)] for i in range(1, int(objects.max()) + 1)})
 
@@ -101,8 +101,8 @@ class TaskContract:
         return labels_of(objects, (rows, columns))
 
 
-def _ellipses(rng: np.random.Generator, task: Task) -> np.ndarray:
-    """int32 [y, x]: ellipses that touch now and then, at least twice the smallest area of the task."""
+def _shapes(rng: np.random.Generator, task: Task) -> np.ndarray:
+    """int32 [y, x]: ellipses or boxes that touch now and then, at least twice the smallest area of the task."""
     largest = 12 if task.seam == "own" else 30
     smallest = max(5.0, 2.0 * np.sqrt(task.smallest_um2 / np.pi) / task.mpp)
     y, x = np.mgrid[0:SIDE_CELLS, 0:SIDE_CELLS] + 0.5
@@ -114,6 +114,8 @@ def _ellipses(rng: np.random.Generator, task: Task) -> np.ndarray:
         b = max(smallest, a * rng.uniform(0.6, 1.0))
         u, v = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn), (y - cy) * np.cos(turn) - (x - cx) * np.sin(turn)
         inside = (u / a) ** 2 + (v / b) ** 2 <= 1
+        if task.boxes:
+            inside = (np.abs(x - round(cx)) < round(a)) & (np.abs(y - round(cy)) < round(b))
         whole = min(cx, cy, SIDE_CELLS - cx, SIDE_CELLS - cy) > a
         if whole and not objects[inside].any():
             number += 1

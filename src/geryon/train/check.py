@@ -7,20 +7,20 @@ together; a document that is wrong in one place is still checked in the others.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from geryon import plugins
 from geryon.errors import GeryonError, UsageError
 from geryon.events import Tell, Warned, nobody
-from geryon.nets import weights
 from geryon.nets.model import find_model, heads_of, shipped_models
 from geryon.nets.topologies import TOPOLOGIES
-from geryon.nets.weights import ModelDocument
+from geryon.nets.weights import ModelDocument, read_document, read_tensors
 from geryon.train import own, splits
 from geryon.train.faults import Fault, of_error, refuse, told
 from geryon.train.loop import chosen_losses
@@ -28,6 +28,7 @@ from geryon.train.own import OwnChoice
 from geryon.train.recipe import Parsed, Recipe, SourceChoice, parse, text_of
 from geryon.train.source import ALLOWED, Case, get_source
 from geryon.train.splits import Item, Split
+from geryon.train.transfer import freeze, plan
 from geryon.train.validate import figure_names
 
 NO_CASES = "the source is empty"
@@ -97,24 +98,28 @@ def look(choice: SourceChoice | OwnChoice, data: Path, *, mpp: float) -> tuple[l
 
 def _of_settings(recipe: Recipe) -> list[Fault]:
     """What the network says of its settings, and what stands against the model that weights begin with."""
-    faults = []
+    start, faults = None, []
     try:
-        make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
-        with torch.device("meta"):
-            make(recipe.net.settings, heads_of(recipe.task_values(), recipe.mpp))
-    except UsageError as error:
-        faults.append(of_error(error, "net"))
-    try:
-        start_document(recipe)
+        start = start_document(recipe)
     except GeryonError as error:
         faults.append(of_error(error, "net"))
-    return faults + _of_wishes(recipe)
+    losses = {f"{t.name}/{m.name}": m.loss for t in recipe.task_values() for m in t.maps}
+    try:
+        made = plan(recipe, start)
+        losses = dict(made.losses)
+        make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
+        with torch.device("meta"):
+            network = make(made.settings, heads_of(made.values(), recipe.mpp))
+            if not faults:
+                freeze(network, recipe, made, make, start_tensors(recipe))
+    except GeryonError as error:
+        faults.append(of_error(error, "net"))
+    return faults + _of_wishes(recipe, losses)
 
 
-def _of_wishes(recipe: Recipe) -> list[Fault]:
+def _of_wishes(recipe: Recipe, losses: Mapping[str, str]) -> list[Fault]:
     """Losses that there are not, and a figure for the best epoch that no validation gives."""
     best = recipe.train.best
-    losses = {f"{t.name}/{m.name}": m.loss for t in recipe.task_values() for m in t.maps}
     try:
         known = figure_names(chosen_losses(losses, recipe.train))
     except UsageError as error:
@@ -133,7 +138,7 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
     if recipe.net.start in ("", "imagenet"):
         return None
     own = of_topology(recipe, "read_start")
-    document = own(recipe.net.start) if own else weights.read_document(find_model(recipe.net.start))
+    document = own(recipe.net.start) if own else read_document(find_model(recipe.net.start))
     if document.use not in ALLOWED[recipe.licence]:
         raise UsageError(
             what=f"the model {document.name} is for {document.use} only, the recipe's licence is {recipe.licence}",
@@ -141,6 +146,12 @@ def start_document(recipe: Recipe) -> ModelDocument | None:
             mend="write licence: research, or start from a model of open use",
         )
     return document
+
+
+def start_tensors(recipe: Recipe) -> dict[str, np.ndarray]:
+    """The weights of the model that the recipe starts from; none where they are not in a model file of ours."""
+    start = recipe.net.start
+    return {} if start in ("", "imagenet") or of_topology(recipe, "start_from") else read_tensors(find_model(start))
 
 
 def of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:

@@ -19,12 +19,12 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import find_model, heads_of
+from geryon.nets.model import heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
 from geryon.train import curves, leaks, processes, splits
-from geryon.train.check import check, of_topology, start_document, warnings_of
+from geryon.train.check import check, of_topology, start_document, start_tensors, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place, device_kind
@@ -33,6 +33,8 @@ from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, w
 from geryon.train.recipe import Recipe
 from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings
+from geryon.train.source import Case
+from geryon.train.transfer import COUNTER, Plan, freeze, plan
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
@@ -68,6 +70,8 @@ class Fitted:
     sha256: str
     step: int
     figures: Mapping[str, float]
+    added: str = ""
+    """In words: which heads stand beside those of a frozen model."""
 
 
 def fit(
@@ -88,14 +92,14 @@ def fit(
         curves.check_board()
     tasks = recipe.task_values()
     start = start_document(recipe)
+    made = plan(recipe, start)
     settings = loop_settings(recipe, where)
-    losses = chosen_losses({f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}, settings)
-    network = build(recipe, tasks, tell)  # before packing: what is wrong with it is told at once
+    losses = chosen_losses(made.losses, settings)
+    network = build(recipe, made, tell)  # before packing: what is wrong with it is told at once
     with processes.joined(device_kind(settings)):
         leaks.warn(recipe.source_values(), recipe.split.held_out, tell)
         with processes.first_alone():
             learning, checking = split_samples(gather(recipe, tasks, out, where, tell), recipe, out, tell)
-        samples = [*learning, *checking]
         device = choose_place(settings).device
         validate = Validation(samples=checking, losses=losses, device=device) if checking else None
         trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
@@ -103,7 +107,7 @@ def fit(
             return Fitted(
                 model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
             )
-    document = describe(recipe, tasks, samples, trained)
+    document = describe(recipe, made, [*learning, *checking], trained)
     model = save(heir(document, start) if start else document, trained, out)
     sha256 = report(model, unseen(recipe, out, where, tell), out, tell)
     return Fitted(
@@ -113,6 +117,7 @@ def fit(
         sha256=sha256,
         step=trained.step,
         figures=trained.figures,
+        added=made.added,
     )
 
 
@@ -203,8 +208,9 @@ def split_samples(
             where=str(out),
             mend="choose another --out",
         )
-    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe)))
-    placed = list(zip(samples, splits.sides(samples, recipe.split), strict=True))
+    first = {choice.name: choice.first for choice in recipe.sources if choice.first}
+    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe), first=first))
+    placed = list(zip(samples, splits.sides(samples, recipe.split, first), strict=True))
     return [s for s, side in placed if side == splits.TRAIN], [s for s, side in placed if side == splits.VALIDATION]
 
 
@@ -220,22 +226,22 @@ def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:
     return settings if where.minutes is None else replace(settings, minutes=where.minutes)
 
 
-def build(recipe: Recipe, tasks: Sequence[Task], tell: Tell) -> nn.Module:
-    """The network with a head for each map of the tasks, started as the recipe says."""
+def build(recipe: Recipe, made: Plan, tell: Tell) -> nn.Module:
+    """The network with a head for each map of the plan's tasks, started and frozen as the recipe says."""
     torch.manual_seed(recipe.train.seed)
     chosen = recipe.net
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
-    network: nn.Module = make(chosen.settings, heads_of(tasks, recipe.mpp))
-    own = of_topology(recipe, "start_from")
+    network: nn.Module = make(made.settings, heads_of(made.values(), recipe.mpp))
+    own, given = of_topology(recipe, "start_from"), start_tensors(recipe)
     if chosen.start == "imagenet":
         _start_from_imagenet(network, make)
     elif own:
-        own(network, chosen.settings, chosen.start)
+        own(network, made.settings, chosen.start)
     elif chosen.start:
-        n = start_from(network, find_model(chosen.start))
-        whole = sum(not name.endswith("num_batches_tracked") for name in network.state_dict())
-        if n < whole:
+        n, whole = start_from(network, given, chosen.start), sum(not k.endswith(COUNTER) for k in network.state_dict())
+        if n < whole and chosen.freeze is not True:
             tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
+    freeze(network, recipe, made, make, given)
     return network
 
 
@@ -246,14 +252,13 @@ def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> 
     start(network)
 
 
-def start_from(network: nn.Module, path: Path) -> int:
-    """Fill the weights that the model file has; returns how many were there in the same shape.
+def start_from(network: nn.Module, given: Mapping[str, np.ndarray], where: str) -> int:
+    """Fill the weights that a model's tensors have; returns how many were there in the same shape.
 
     Where a layer is wider or narrower than the file's, the channels that both have are taken, so that a
     network of other widths need not begin anew.
     """
-    given, state = weights.read_tensors(path), network.state_dict()
-    whole = 0
+    state, whole = network.state_dict(), 0
     for name, value in state.items():
         other = given.get(name)
         if other is None or other.ndim != value.ndim:
@@ -262,12 +267,12 @@ def start_from(network: nn.Module, path: Path) -> int:
         value[common] = torch.from_numpy(other[common].astype(np.float32)).to(value.dtype)
         whole += tuple(value.shape) == other.shape
     if not whole:
-        raise InputError(what="has no weight that fits this network", where=str(path), mend="choose another net.start")
+        raise InputError(what="has no weight that fits this network", where=where, mend="choose another net.start")
     network.load_state_dict(state)
     return whole
 
 
-def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], trained: Trained) -> ModelDocument:
+def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Trained) -> ModelDocument:
     """The document of the model: what it is, what it learnt from and on which terms."""
     counts = Counter(s.source for s in samples)
     values = recipe.source_values()
@@ -275,8 +280,9 @@ def describe(recipe: Recipe, tasks: Sequence[Task], samples: Sequence[Sample], t
         name=recipe.name,
         version=recipe.version,
         topology=recipe.net.name,
-        settings=dict(recipe.net.settings),
-        tasks=tuple(weights.task_document(task) for task in tasks),
+        settings=dict(made.settings),
+        tasks=made.tasks,
+        calibration=made.calibration,
         mpp=recipe.mpp,
         sources=tuple(
             SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])
@@ -303,7 +309,10 @@ def save(document: ModelDocument, trained: Trained, out: Path) -> Path:
 
 
 def unseen(recipe: Recipe, out: Path, where: Where, tell: Tell) -> list[Part]:
-    """The images that training did not learn from by the saved split, as far as their sources are at hand."""
+    """The images that training did not learn from by the saved split, as far as their sources are at hand.
+
+    With the labels of the recipe's tasks alone: heads of a frozen model may have learnt from these images.
+    """
     saved = splits.read(out / splits.FILE)
     parts: list[Part] = []
     for choice in recipe.sources if where.images else ():
@@ -312,9 +321,13 @@ def unseen(recipe: Recipe, out: Path, where: Where, tell: Tell) -> list[Part]:
         if not any(names.values()):
             continue
         try:
-            cases = list(source.cases(where.data / root))
+            cases = [taught for case in source.cases(where.data / root) if (taught := _only(case, recipe.tasks)).labels]
         except InputError as error:
             tell(Warned(text=f"no figures on {source.name}: {error}"))
             continue
         parts += parts_of(source.name, cases, names, where.images)
     return parts
+
+
+def _only(case: Case, tasks: Sequence[str]) -> Case:
+    return replace(case, labels={task: read for task, read in case.labels.items() if task in tasks})

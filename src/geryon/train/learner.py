@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -56,10 +56,14 @@ def device_kind(settings: LoopSettings) -> str:
 
 
 def set_up(network: nn.Module, settings: LoopSettings, place: Place, maps: Sequence[str] = ()) -> Learner:
-    """The learner at step 0; kernels decay, norms and biases do not. `maps` are those to be balanced."""
+    """The learner at step 0; kernels decay, norms and biases do not. `maps` are those to be balanced.
+
+    What asks for no gradient stays as it is, and so do the statistics of its norms.
+    """
     network = network.to(device=place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    freeze_norms(network, lambda norm: not norm.weight.requires_grad)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
+    for name, parameter in ((n, p) for n, p in network.named_parameters() if p.requires_grad):
         factor = next((f for start, f in settings.lr_factors.items() if name.startswith(start)), 1.0)
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
@@ -86,8 +90,8 @@ def update_average(learner: Learner, decay: float) -> None:
             a.copy_(b)
 
 
-def freeze_norms(network: nn.Module) -> None:
-    """Let batch norms keep their statistics until the network is trained anew."""
+def freeze_norms(network: nn.Module, which: Callable[[nn.Module], bool] = lambda norm: True) -> None:
+    """Let those batch norms keep their statistics until the network is trained anew."""
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and which(module):
             module.eval()

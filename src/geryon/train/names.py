@@ -8,7 +8,7 @@ from typing import Any
 
 from geryon import plugins
 from geryon.nets.topologies import TOPOLOGIES
-from geryon.tasks.task import TASKS, get_task
+from geryon.tasks.task import TASKS, ClassTree, Task, get_task, with_classes
 from geryon.train import own
 from geryon.train.faults import nearest
 from geryon.train.source import ALLOWED, SOURCES, get_source
@@ -34,7 +34,8 @@ def faults(raw: Any, choices: Mapping[int, Any]) -> Said:
     net = raw["net"].get("name", "geryon-s") if isinstance(raw.get("net"), dict) else "geryon-s"
     nets = plugins.names(TOPOLOGIES, "geryon.topologies")
     lines += [f"net.name: {_no('topology', net, nets)}"] if isinstance(net, str) and net not in nets else []
-    by_source = _sources(raw, choices, [t for t in tasks if t in known])
+    by_source = _sources(raw, choices, _values(raw, [t for t in tasks if t in known]))
+    lines += _freeze(raw.get("net")) + _classes(raw.get("classes"), [t for t in tasks if t in known])
     lines += ["sources: names no source"] if "sources" in raw and not listed(raw, "sources") else []
     lines += [f"sources[{i}].{line}" for i, some in by_source.items() for line in some]
     if all(t in known for t in tasks):
@@ -43,10 +44,44 @@ def faults(raw: Any, choices: Mapping[int, Any]) -> Said:
     return Said(lines=tuple(lines), sources=frozenset(by_source))
 
 
-def _sources(raw: dict[str, Any], choices: Mapping[int, Any], tasks: Sequence[str]) -> dict[int, list[str]]:
+def _values(raw: dict[str, Any], tasks: Sequence[str]) -> dict[str, Task]:
+    """The tasks with the classes that the document gives them, as far as those can be."""
+    given, values = raw.get("classes"), {name: get_task(name) for name in tasks}
+    for name, names in given.items() if isinstance(given, dict) and not _classes(given, tasks) else ():
+        values[name] = with_classes(values[name], ClassTree.told(names))
+    return values
+
+
+def _freeze(net: Any) -> list[str]:
+    given, start = (net.get("freeze"), net.get("start")) if isinstance(net, dict) else (None, "")
+    if given is True and start in (None, "", "imagenet"):
+        return ["net.freeze: true needs a model as net.start, whose answers stay"]
+    return ["net.freeze: there is no net.start whose weights could stay"] if given and not start else []
+
+
+def _classes(given: Any, tasks: Sequence[str]) -> list[str]:
+    lines = []
+    for name, names in given.items() if isinstance(given, dict) else ():
+        if name not in tasks:
+            lines.append(f"classes.{name}: is none of the recipe's tasks ({', '.join(tasks)}){nearest(name, tasks)}")
+        elif get_task(name).classes is None:
+            lines.append(f"classes.{name}: {name} has no classes")
+        elif not _is_tree(names):
+            lines.append(f"classes.{name}: must be a list of names, or a tree of them; none may stand twice")
+    return lines
+
+
+def _is_tree(names: Any) -> bool:
+    leaves = names.values() if isinstance(names, dict) else [names]
+    if not names or not all(isinstance(some, list) for some in leaves):
+        return False
+    every = [*(names if isinstance(names, dict) else ()), *(name for some in leaves for name in some)]
+    return all(isinstance(name, str) and name for name in every) and len(set(every)) == len(every)
+
+
+def _sources(raw: dict[str, Any], choices: Mapping[int, Any], values: Mapping[str, Task]) -> dict[int, list[str]]:
     """{place: its faults}."""
     known, licence = plugins.names(SOURCES, "geryon.sources"), raw.get("licence")
-    values = {name: get_task(name) for name in tasks}
     found: dict[int, list[str]] = {}
     for i, each in enumerate(listed(raw, "sources")):
         name = each.get("name") if isinstance(each, dict) else None

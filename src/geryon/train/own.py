@@ -16,7 +16,7 @@ from typing import Literal
 
 from geryon import plugins
 from geryon.space import units
-from geryon.tasks.task import Task, get_task
+from geryon.tasks.task import Task
 from geryon.train.augment import STRICT
 from geryon.train.faults import Fault, nearest, refuse, told
 from geryon.train.source import Case, Source
@@ -68,6 +68,8 @@ class OwnChoice:
     """Its part of each batch, in any unit common to all sources."""
     scales: tuple[float, ...] = (1.0,)
     """Sizes at which each case is packed: 1.2 is a fifth larger than it truly is."""
+    first: int = 0
+    """Learn from so many of its groups only, chosen by split.seed; more hold the fewer. 0: from all."""
     images: str = ""
     """Folder of the images, below root; by default "images"."""
     labels: str = ""
@@ -174,6 +176,8 @@ def faults(own: OwnChoice, tasks: Mapping[str, Task]) -> dict[str, str]:
         said["task"] = f"{own.task!r} is none of the recipe's tasks ({', '.join(tasks)})"
     if own.mpp is not None and not units.is_plausible(own.mpp):
         said["mpp"] = f"{own.mpp:g} is no µm per pixel of tissue (0.25 is usual for 40x, 0.5 for 20x)"
+    if own.first < 0:
+        said["first"] = f"is {own.first}, must not be negative"
     if own.group not in GROUP_WORDS and (wrong := _pattern_fault(own.group)):
         said["group"] = wrong
     if said:
@@ -205,7 +209,7 @@ def _format_faults(own: OwnChoice, form: Format, task: Task) -> dict[str, str]:
     if own.class_labels and not own.classes:
         said["class_labels"] = "classes must say what its numbers mean"
     if task.classes is not None:
-        tree = get_task(task.name).classes or task.classes
+        tree = task.classes
         every = [name for branch, leaves in tree.branches for name in (branch, *leaves)]
         for label, name in own.names.items():
             if name and not tree.below(name):

@@ -146,10 +146,15 @@ def _at_task(labels: Labelled, factor: float, size: tuple[int, int], side: tuple
         whole = mirrored(near.astype(np.int32), side)
         return np.ascontiguousarray(whole[coarse // 2 :: coarse, coarse // 2 :: coarse]) if coarse > 1 else whole
 
+    known = None if labels.known is None else grid(labels.known) > 0
+    if labels.boxes is not None:  # they are not mirrored with the picture
+        pictured = np.zeros((side[0] // coarse, side[1] // coarse), bool)
+        pictured[: size[0] // coarse, : size[1] // coarse] = True
+        known = pictured if known is None else known & pictured
     return Labelled(
         objects=None if labels.objects is None else grid(labels.objects),
         foreground=None if labels.foreground is None else grid(labels.foreground) > 0,
-        known=None if labels.known is None else grid(labels.known) > 0,
+        known=known,
         classes=labels.classes,
         classes_known=labels.classes_known,
         raster=None if labels.raster is None else grid(labels.raster),

@@ -116,8 +116,9 @@ def add_gradients(network: nn.Module) -> None:
 
 @torch.no_grad()
 def average_statistics(network: nn.Module) -> None:
-    """Replace running statistics by their mean over the processes."""
-    kept = [b for b in network.buffers() if b.is_floating_point()]
+    """Replace running statistics by their mean over the processes; those of frozen norms stay."""
+    learning = [module for module in network.modules() if module.training]
+    kept = [b for module in learning for b in module.buffers(recurse=False) if b.is_floating_point()]
     if count() == 1 or not kept:
         return
     flat = torch.cat([b.reshape(-1) for b in kept])

@@ -16,7 +16,7 @@ import pydantic
 import yaml
 
 from geryon.errors import InputError, UsageError
-from geryon.tasks.task import Task, get_task, with_classes
+from geryon.tasks.task import ClassTree, Task, get_task, with_classes
 from geryon.train import names, own
 from geryon.train.augment import STRICT
 from geryon.train.faults import nearest, refuse
@@ -29,6 +29,9 @@ from geryon.train.splits import Split
 
 MPP = 0.5
 """µm per pixel where a recipe says none."""
+
+
+ClassList = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,8 @@ class SourceChoice:
     """Its part of each batch, in any unit common to all sources."""
     scales: tuple[float, ...] = (1.0,)
     """Sizes at which each case is packed: 1.2 is a fifth larger than it truly is."""
+    first: Annotated[int, pydantic.Field(ge=0)] = 0
+    """Learn from so many of its groups (patients) only, chosen by split.seed; more hold the fewer. 0: from all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,15 @@ class NetChoice:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the topology."""
     start: str = ""
-    """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file."""
+    """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file.
+
+    Settings that are left out are then that model's.
+    """
+    freeze: bool | tuple[str, ...] = ()
+    """What keeps the weights and norms that it starts with: beginnings of names, such as [encoder], or true.
+
+    true: all that the start model answers stays beside what is learnt, which is heads of new tasks and new classes.
+    """
 
 
 AnySource = Annotated[
@@ -86,6 +99,8 @@ class Recipe:
     """open: sources of free use only; research: also such as allow research alone."""
     tasks: tuple[str, ...]
     """In tasks.TASKS, in the order of the network's heads."""
+    classes: Mapping[str, ClassList] = field(default_factory=dict)
+    """{task: its classes here}, as a list or as a tree, {branch: [leaves]}, in place of the task's own."""
     cut: tuple[str, ...] = ()
     """Tasks whose class trees are cut to their branches, where the sources go no deeper."""
     mpp: float = MPP
@@ -102,6 +117,8 @@ class Recipe:
 
     def _task(self, name: str) -> Task:
         task = get_task(name)
+        if name in self.classes:
+            task = with_classes(task, ClassTree.told(self.classes[name]))
         return with_classes(task, task.classes.cut()) if name in self.cut and task.classes else task
 
     def source_values(self) -> tuple[Source, ...]:

@@ -37,6 +37,7 @@ SOURCES = {
     "pannuke": "geryon.train.sources.pannuke:PANNUKE",
     "pcam": "geryon.train.sources.pcam:PCAM",
     "synthetic": "geryon.train.sources.synthetic:SYNTHETIC",
+    "synthetic_signet": "geryon.train.sources.synthetic_signet:SYNTHETIC_SIGNET",
     "tnbc": "geryon.train.sources.tnbc:TNBC",
 }
 """Entry points of the group geryon.sources add to it."""

@@ -23,7 +23,8 @@ from geryon.train.augment import STRICT
 from geryon.train.faults import Fault
 from geryon.train.settings import SettingsError
 
-TRAIN, VALIDATION, HELD_OUT = SIDES = ("train", "validation", "held out")
+TRAIN, VALIDATION, HELD_OUT, LEFT_OUT = SIDES = ("train", "validation", "held out", "left out")
+NO_LIMIT: Mapping[str, int] = {}
 FILE = "split.json"
 """In the folder of a run."""
 FORMAT = 1
@@ -100,18 +101,27 @@ def case_name(sample: str) -> str:
     return re.sub(r" x\d+(\.\d+)?(e[+-]?\d+)?$", "", sample)
 
 
-def sides(items: Sequence[Placed], split: Split) -> list[str]:
-    """The side of each item, one of SIDES; all items of one source and group are on the same, or held out by name."""
+def sides(items: Sequence[Placed], split: Split, first: Mapping[str, int] = NO_LIMIT) -> list[str]:
+    """The side of each item, one of SIDES; all items of one source and group are on the same, or held out by name.
+
+    `first` limits the groups of a source that are learnt from ({source: number}): what validates does not depend on it.
+    """
     away = [is_held_out(item, split) for item in items]
     validating: set[tuple[str, str]] = set()
+    limited: set[tuple[str, str]] = set()
     for source in sorted({item.source for item in items}):
         mine = [item for item, out in zip(items, away, strict=True) if item.source == source and not out]
         if mine and source not in split.train_only:
             validating |= {(source, group) for group in chosen(source, _strata(mine), split)}
-    return [
-        HELD_OUT if out else VALIDATION if (item.source, item.group) in validating else TRAIN
-        for item, out in zip(items, away, strict=True)
-    ]
+        if mine and source in first:
+            rest = _strata(item for item in mine if (source, item.group) not in validating)
+            limited |= {(source, group) for group in _dealt(source, rest, split.seed)[first[source] :]}
+
+    def side(item: Placed, out: bool) -> str:
+        who = item.source, item.group
+        return HELD_OUT if out else VALIDATION if who in validating else LEFT_OUT if who in limited else TRAIN
+
+    return [side(item, out) for item, out in zip(items, away, strict=True)]
 
 
 def is_held_out(item: Placed, split: Split) -> bool:
@@ -124,17 +134,29 @@ def is_held_out(item: Placed, split: Split) -> bool:
 
 def chosen(source: str, strata: Mapping[str, str], split: Split) -> set[str]:
     """The groups of a source ({group: stratum}) that validate."""
-    ranked: dict[str, list[str]] = {}
-    for group in sorted(strata, key=lambda g: _rank(split.seed, source, g)):
-        ranked.setdefault(strata[group], []).append(group)
+    ranked = _ranked(source, strata, split.seed)
     if split.folds:
         # One stratum after the other, dealt like cards: neither folds nor strata differ by more than one group.
         return set([group for name in sorted(ranked) for group in ranked[name]][split.fold :: split.folds])
     if split.validation == 0 or len(strata) < 2:
         return set()
-    places = {g: ((i + 0.5) / len(groups), name) for name, groups in ranked.items() for i, g in enumerate(groups)}
     n = min(len(strata) - 1, max(1, round(split.validation * len(strata))))
-    return set(sorted(places, key=lambda g: places[g])[:n])
+    return set(_dealt(source, strata, split.seed)[:n])
+
+
+def _ranked(source: str, strata: Mapping[str, str], seed: int) -> dict[str, list[str]]:
+    """{stratum: its groups, in the order of the seed}"""
+    ranked: dict[str, list[str]] = {}
+    for group in sorted(strata, key=lambda g: _rank(seed, source, g)):
+        ranked.setdefault(strata[group], []).append(group)
+    return ranked
+
+
+def _dealt(source: str, strata: Mapping[str, str], seed: int) -> list[str]:
+    """All groups in an order of which any beginning has its part of each stratum."""
+    ranked = _ranked(source, strata, seed)
+    places = {g: ((i + 0.5) / len(groups), name) for name, groups in ranked.items() for i, g in enumerate(groups)}
+    return sorted(places, key=lambda g: places[g])
 
 
 def _strata(items: Iterable[Placed]) -> dict[str, str]:
@@ -193,9 +215,12 @@ def torn(items: Sequence[Placed], split: Split) -> list[str]:
     return [f"{source} {group}" for (source, group), both in sorted(seen.items()) if len(both) == 2]
 
 
-def document(items: Sequence[Placed], split: Split, *, start: str) -> dict[str, Any]:
+def document(
+    items: Sequence[Placed], split: Split, *, start: str, first: Mapping[str, int] = NO_LIMIT
+) -> dict[str, Any]:
     """What split.json says: each case with its side, and the model that the weights began with and its use."""
-    placed = {(i.source, i.group, case_name(i.name)): side for i, side in zip(items, sides(items, split), strict=True)}
+    given = sides(items, split, first)
+    placed = {(i.source, i.group, case_name(i.name)): side for i, side in zip(items, given, strict=True)}
     settings = {key: value for key, value in asdict(split).items() if key != "held_out"}
     keys = ("source", "group", "name", "side")
     cases = [dict(zip(keys, (*who, side), strict=True)) for who, side in sorted(placed.items())]

@@ -47,6 +47,13 @@ def whole_numbers(count: int, most: int) -> Callable[[Any], str]:
     return said
 
 
+def texts(value: Any) -> str:
+    """What is said against a value that is no list of texts."""
+    return (
+        "" if isinstance(value, list | tuple) and all(isinstance(t, str) for t in value) else "must be a list of texts"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """One map that the network must give."""

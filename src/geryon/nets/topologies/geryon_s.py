@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geryon.nets.pyramid import PyramidNet, Residual, check_heads, convolution
-from geryon.nets.topologies import Head, check_settings, whole_numbers
+from geryon.nets.topologies import Head, check_settings, texts, whole_numbers
 
-DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96)}
+DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96), "apart": ()}
 
 
 class Inverted(nn.Module):
@@ -117,7 +117,8 @@ ENCODERS: dict[str, Callable[[Mapping[str, Any]], Encoder | Hybrid]] = {
 
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
-    """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths)."""
+    """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths),
+    apart (maps, "task/map", whose hidden layer is their own and not their task's)."""
     choices = ", ".join(ENCODERS)
     check_settings(
         settings,
@@ -125,12 +126,13 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
             "encoder": lambda name: "" if isinstance(name, str) and name in ENCODERS else f"must be one of {choices}",
             "fine": whole_numbers(2, 1024),
             "decoder": whole_numbers(5, 1024),
+            "apart": texts,
         },
     )
     check_heads("geryon-s", heads)
     chosen = {**DEFAULTS, **settings}
     encoder: Encoder | Hybrid = ENCODERS[chosen["encoder"]](chosen)
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads)
+    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"])
 
 
 def start_from_imagenet(network: PyramidNet) -> int:

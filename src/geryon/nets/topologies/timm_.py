@@ -20,10 +20,16 @@ from torch.nn import functional
 
 from geryon.errors import InputError, MissingPartError, UsageError
 from geryon.nets.pyramid import STRIDES, PyramidNet, Residual, check_heads, convolution
-from geryon.nets.topologies import Head, check_settings, whole_numbers
+from geryon.nets.topologies import Head, check_settings, texts, whole_numbers
 from geryon.nets.weights import ModelDocument, SourceDocument
 
-DEFAULTS: dict[str, Any] = {"encoder": "resnet34", "arguments": {}, "fine": 24, "decoder": (24, 40, 64, 96, 96)}
+DEFAULTS: dict[str, Any] = {
+    "encoder": "resnet34",
+    "arguments": {},
+    "fine": 24,
+    "decoder": (24, 40, 64, 96, 96),
+    "apart": (),
+}
 PATCH_STRIDES = 8, 16, 32
 """Strides that a transformer's patches can have here; those of 14 pixels see the image a little smaller."""
 MLP_LAYERS = ("Mlp", "SwiGLUPacked", "SwiGLU", "GluMlp")
@@ -59,7 +65,8 @@ ARGUMENTS: dict[str, Callable[[Any], str]] = {
 
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
-    """The network with these heads; settings: encoder (a name of timm), arguments of it, fine, decoder (widths)."""
+    """The network with these heads; settings: encoder (a name of timm), arguments of it, fine, decoder (widths),
+    apart (maps with layers of their own, nets/pyramid.py)."""
     timm = _timm()
     check_settings(
         settings,
@@ -68,12 +75,13 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
             "arguments": _said_of_arguments,
             "fine": lambda n: whole_numbers(1, 1024)([n]),
             "decoder": whole_numbers(5, 1024),
+            "apart": texts,
         },
     )
     check_heads("timm", heads)
     chosen = {**DEFAULTS, **settings}
     encoder = TimmEncoder(chosen["encoder"], chosen["arguments"], chosen["fine"])
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads)
+    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"])
 
 
 def _said_of_arguments(given: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -115,3 +115,8 @@ def made(xy: np.ndarray, axes: np.ndarray, angle: np.ndarray, kind: np.ndarray, 
         centre, axes[:, 1:] * size[:, None] * [[1.12, 1.0]], turn, wobble * 0.5, turn[:, None] * [[1, 2]], bend=bend * 0
     )
     return Cells(xy=xy, kind=kind, outline=outline, density=rng.uniform(low, high), around=body)
+
+
+def joined(first: Cells, more: Cells) -> Cells:
+    """Both, in order."""
+    return Cells(**{f.name: np.concatenate([getattr(first, f.name), getattr(more, f.name)]) for f in fields(Cells)})

@@ -29,6 +29,7 @@ class World:
     seed: int
     malignant: float
     tissue_mm2: float | None
+    signet: float = 0.0
 
 
 def tissue_at(world: World, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 
 from geryon.slides.synthetic import ground, noise
-from geryon.slides.synthetic.between import BLOCK_UM, cells_between, clearance
+from geryon.slides.synthetic.between import cells_between
 from geryon.slides.synthetic.cells import BENIGN, EOSINOPHIL, KINDS, MALIGNANT, Cells
 from geryon.slides.synthetic.glands import Gland, glands_of, groups_of
 from geryon.slides.synthetic.layout import World, fibres, is_glass
 from geryon.slides.synthetic.polygons import fill
+from geryon.slides.synthetic.signet import Signets, signets_of
 from geryon.slides.synthetic.stain import Look, developed, scanned
+from geryon.slides.synthetic.surroundings import BLOCK_UM, clearance
 from geryon.space.arrays import Image
 
 CHUNK_PX = 512
@@ -34,6 +36,7 @@ class Canvas:
     mpp: float
     glands: tuple[Gland, ...]
     nuclei: tuple[Cells, ...]
+    signets: tuple[Signets, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,6 +71,7 @@ def _light(world: World, look: Look, mpp: float, column: int, row: int) -> np.nd
     near = _near_glands(canvas)
     h, e, blood = ground.painted(world, canvas, near, fibres(world, canvas.x_um, canvas.y_um, near))
     blood[_glands(world, canvas, h, e)] = 0
+    blood[_signets(world, canvas, h, e)] = 0
     _nuclei(world, canvas, (h, e, blood))
     _speckle(world, canvas, h, e)
     return developed(h, e, blood, look, mpp)[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX]
@@ -87,7 +91,9 @@ def _canvas(world: World, mpp: float, column: int, row: int) -> Canvas:
     glands = tuple(gland for at in groups_of(*box) for gland in glands_of(world, *at) if _meets(gland.outline, box))
     blocks = blocks_of(box[0] + FAR_UM - 14, box[1] + FAR_UM - 14, box[2] - FAR_UM + 14, box[3] - FAR_UM + 14)
     between = tuple(cells_between(world, *at) for at in blocks)
-    return Canvas(x_um=x, y_um=y, mpp=mpp, glands=glands, nuclei=(*between, *(g.nuclei for g in glands)))
+    signets = tuple(signets_of(world, *at) for at in blocks) if world.signet else ()
+    nuclei = (*between, *(g.nuclei for g in glands))
+    return Canvas(x_um=x, y_um=y, mpp=mpp, glands=glands, nuclei=nuclei, signets=signets)
 
 
 def blocks_of(x0_um: float, y0_um: float, x1_um: float, y1_um: float) -> list[tuple[int, int]]:
@@ -184,6 +190,26 @@ def _lumina(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> None:
     border = np.exp(-np.square((depth - 0.4) / 0.7)) * inside
     e += 0.22 * border
     h += 0.05 * border
+
+
+def _signets(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Paint signet ring cells without their nuclei; where they are, bool [y, x]."""
+    inside = canvas.labels([o for s in canvas.signets for o in s.outline]) > 0
+    if not inside.any():
+        return inside
+    dense = (canvas.labels([o for s in canvas.signets for o in s.dense]) > 0).astype(np.float32)
+    dense = cv2.GaussianBlur(dense, (0, 0), 0.7 / canvas.mpp) * 0.8
+    of = canvas.labels([o for s in canvas.signets for o in s.vacuole])
+    tint = np.concatenate([[0.0], *(s.tint for s in canvas.signets)]).astype(np.float32)[of]
+    fine, mid = canvas.grain(world, 84, 0.9), canvas.grain(world, 85, 3.0)
+    e += dense * (0.33 + 0.06 * mid - e)
+    h += dense * (0.34 + 0.08 * mid + 0.05 * fine - h)
+    np.copyto(e, 0.30 + 0.06 * mid, where=inside)
+    np.copyto(h, 0.32 + 0.06 * mid + 0.04 * fine, where=inside)
+    soft = np.clip(_depth(of, canvas) / 0.9, 0, 1) * (of > 0)
+    e += soft * (0.05 + 0.10 * tint + 0.03 * mid + 0.05 * fine - e)
+    h += soft * (0.05 + 0.17 * tint + 0.03 * mid + 0.08 * fine - h)
+    return inside
 
 
 def _nuclei(world: World, canvas: Canvas, amounts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:

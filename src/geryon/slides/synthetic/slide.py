@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,21 @@ import numpy as np
 
 from geryon.errors import InputError, UsageError
 from geryon.slides.synthetic import layout
-from geryon.slides.synthetic.between import BLOCK_UM, cells_between
+from geryon.slides.synthetic.between import cells_between
 from geryon.slides.synthetic.cells import KINDS
 from geryon.slides.synthetic.glands import GROUP_UM, glands_of, groups_of
 from geryon.slides.synthetic.layout import TISSUES, World
 from geryon.slides.synthetic.paint import CHUNK_PX, blocks_of, chunk
 from geryon.slides.synthetic.polygons import fill
+from geryon.slides.synthetic.signet import signets_of
 from geryon.slides.synthetic.stain import Look, drawn_look
+from geryon.slides.synthetic.surroundings import BLOCK_UM
 from geryon.space.arrays import Image
 from geryon.space.boxes import Box, Frame
 
 FORMAT = "geryon synthetic slide 2"
 """Changes when the same seed would give another slide."""
-KNOWN = ("nuclei", "glands", "lumina", "tissue")
+KNOWN = ("nuclei", "glands", "lumina", "signet_ring", "tissue")
 NUCLEUS_UM = 16.0
 """No nucleus reaches farther from its place."""
 PER_BLOCK = 4096
@@ -68,12 +71,15 @@ class SyntheticSlide:
     """Area of the specimen, in the middle of glass; None: tissue everywhere."""
     look: Look | None = None
     """None: drawn from the seed."""
+    signet: float = 0.0
+    """Of the places that signet ring cells and their nests may take, the share that they try to; 0: none."""
 
     def __post_init__(self) -> None:
         faults = [
             (self.width_um >= 1 and self.height_um >= 1, f"a slide of {self.width_um:g} x {self.height_um:g} µm"),
             (0.1 <= self.mpp <= 4, f"{self.mpp:g} µm/px (0.1 to 4 can be painted)"),
             (0 <= self.malignant <= 1, f"a share of {self.malignant:g} malignant"),
+            (0 <= self.signet <= 1, f"a share of {self.signet:g} signet ring cells"),
             (self.tissue_mm2 is None or self.tissue_mm2 > 0, f"{self.tissue_mm2} mm² of tissue"),
             (0 <= self.seed < 1 << 31, f"the seed {self.seed}"),
             (self._last_id() < 1 << 31, f"{self.width_um:g} x {self.height_um:g} µm: ids would not fit 32 bits"),
@@ -107,6 +113,7 @@ class SyntheticSlide:
             seed=self.seed,
             malignant=self.malignant,
             tissue_mm2=self.tissue_mm2,
+            signet=self.signet,
         )
 
     def render(self, box: Box) -> Image:
@@ -162,8 +169,10 @@ class SyntheticSlide:
 
     def _found(self, task: str, edges: tuple[float, float, float, float]) -> list[tuple[int, str, np.ndarray]]:
         """Id, class and outline (µm) of the objects that meet the box."""
-        if task not in KNOWN[:3]:
+        if task not in KNOWN[:-1]:
             raise UsageError(what=f"no truth about {task!r}", mend=f"choose one of: {', '.join(KNOWN)}")
+        if task == "signet_ring":
+            return [each for each in self._signets(edges) if _meets(each[2], edges)]
         every: list[tuple[int, str, np.ndarray]] = []
         across, down = int(self.width_um // GROUP_UM) + 5, int(self.height_um // GROUP_UM) + 5
         for row, column in groups_of(*edges):
@@ -172,13 +181,24 @@ class SyntheticSlide:
                 every += _in_group(task, glands_of(self.world, row, column), group)
         if task == "nuclei":
             x0, y0, x1, y1 = edges
-            across, down = int(self.width_um // BLOCK_UM) + 5, int(self.height_um // BLOCK_UM) + 5
-            for row, column in blocks_of(x0 - NUCLEUS_UM, y0 - NUCLEUS_UM, x1 + NUCLEUS_UM, y1 + NUCLEUS_UM):
-                block = (row + 2) * across + column + 2
-                if -2 <= row < down - 2 and -2 <= column < across - 2:
-                    cells = cells_between(self.world, row, column)
-                    every += _named(cells.kind, cells.outline, 2 * PER_BLOCK * block + 1)
+            for row, column, block in self._blocks(
+                (x0 - NUCLEUS_UM, y0 - NUCLEUS_UM, x1 + NUCLEUS_UM, y1 + NUCLEUS_UM)
+            ):
+                cells = cells_between(self.world, row, column)
+                every += _named(cells.kind, cells.outline, 2 * PER_BLOCK * block + 1)
         return [each for each in every if _meets(each[2], edges)]
+
+    def _signets(self, edges: tuple[float, float, float, float]) -> Iterator[tuple[int, str, np.ndarray]]:
+        for row, column, block in self._blocks(edges):
+            for i, outline in enumerate(signets_of(self.world, row, column).outline):
+                yield PER_BLOCK * block + i + 1, "signet ring cell", outline
+
+    def _blocks(self, edges: tuple[float, float, float, float]) -> Iterator[tuple[int, int, int]]:
+        """Row, column and number of the blocks of cells that meet the box."""
+        across, down = int(self.width_um // BLOCK_UM) + 5, int(self.height_um // BLOCK_UM) + 5
+        for row, column in blocks_of(*edges):
+            if -2 <= row < down - 2 and -2 <= column < across - 2:
+                yield row, column, (row + 2) * across + column + 2
 
     def settings(self) -> dict[str, Any]:
         """All that makes this slide again, as JSON holds it."""

@@ -41,10 +41,11 @@ SLIDE = re.compile(r"CRC-Prim-HE-(\d+)")
 RESCALED_MPP = 0.495 * 150 / 224
 """Tiles of 150 pixels that were scaled to 224."""
 NOWHERE = {
-    "background": ("nuclei", "glands", "lumina"),
-    **dict.fromkeys(("adipose", "lymphocytes", "muscle"), ("glands", "lumina")),
+    "background": ("nuclei", "glands", "lumina", "signet_ring"),
+    **dict.fromkeys(("adipose", "lymphocytes", "muscle"), ("glands", "lumina", "signet_ring")),
+    **dict.fromkeys(("debris", "normal", "stroma"), ("signet_ring",)),
 }
-"""What a pure tile of the class can't hold: glass is no lumen, and neither is a fat cell."""
+"""What a pure tile of the class can't hold: glass is no lumen, nor is a fat cell, nor a goblet cell a signet ring."""
 
 
 class Tile(NamedTuple):
