@@ -24,7 +24,7 @@ from geryon.train.augment import STRICT, AugmentSettings, augment
 from geryon.train.checkpoints import STATE
 from geryon.train.comparison import report
 from geryon.train.evaluate import Look, evaluate
-from geryon.train.fit import Where, fit
+from geryon.train.fit import Fitted, Where, fit
 from geryon.train.recipe import Recipe, parse_recipe, read_yaml, valid
 from geryon.train.source import Case, get_source
 
@@ -153,7 +153,7 @@ def conduct(
             fitted = fit(recipe, out=folder, where=replace(where, pack=packs), tell=tell)
             if fitted.model is None:
                 return None
-            score(fitted.model, recipe, experiment.measure, data=data, folder=folder)
+            score(fitted, recipe, experiment.measure, data=data, folder=folder)
             (folder / STATE).unlink(missing_ok=True)  # the result is whole: the state would only fill the disk
         tell(Advanced(stage=STAGE, note=f"{run}, seed {seed}"))
     tell(Finished(stage=STAGE, seconds=time.monotonic() - begun))
@@ -182,9 +182,9 @@ def result_of(folder: Path, key: str) -> dict[str, Any] | None:
     return found if found.get("key") == key else None
 
 
-def score(model: Path, recipe: Recipe, measures: Sequence[Measure], *, data: Path, folder: Path) -> None:
+def score(fitted: Fitted, recipe: Recipe, measures: Sequence[Measure], *, data: Path, folder: Path) -> None:
     """Every figure of one model, with its bootstrap draws, into the run's result file."""
-    loaded, began = load_model(str(model)), time.monotonic()
+    loaded, began = load_model(str(fitted.model)), time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
     for some in _by_images(measures):
         source = some[0].source
@@ -198,12 +198,11 @@ def score(model: Path, recipe: Recipe, measures: Sequence[Measure], *, data: Pat
             row = found.figure(measure.task, measure.metric)
             if row is not None:
                 figures[measure.label] = {**row.document(), "drawn": [round(v, 5) for v in row.drawn]}
-    training = loaded.document.training
     document = {
         "key": key_of(recipe, measures),
         "figures": figures,
-        "steps": training["steps"],
-        "seconds": training["seconds"],
+        "steps": fitted.step,
+        "seconds": round(fitted.seconds, 1),
         "scoring_seconds": round(time.monotonic() - began, 1),
     }
     with whole_file(folder / RESULT) as fresh:

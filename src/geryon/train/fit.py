@@ -105,7 +105,13 @@ def fit(
         trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
         if not trained.whole or not processes.is_first():
             return Fitted(
-                model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
+                model=None,
+                whole=trained.whole,
+                card=None,
+                sha256="",
+                step=trained.step,
+                seconds=trained.seconds,
+                figures=trained.figures,
             )
     document = describe(recipe, made, [*learning, *checking], trained)
     model = save(heir(document, start) if start else document, trained, out)
@@ -293,7 +299,6 @@ def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Tra
         training={
             "steps": trained.step,
             "crops": trained.step * recipe.train.batch,
-            "seconds": round(trained.seconds, 1),
             "validation": dict(trained.figures),
             **({"chosen": dict(trained.chosen)} if trained.chosen else {}),
         },
