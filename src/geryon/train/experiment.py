@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def conduct(
             fitted = fit(recipe, out=folder, where=replace(where, pack=packs), tell=tell)
             if fitted.model is None:
                 return None
-            score(fitted.model, recipe, experiment.measure, data, folder, key)
+            score(fitted.model, recipe, experiment.measure, data=data, folder=folder)
             (folder / STATE).unlink(missing_ok=True)  # the result is whole: the state would only fill the disk
         tell(Advanced(stage=STAGE, note=f"{run}, seed {seed}"))
     tell(Finished(stage=STAGE, seconds=time.monotonic() - begun))
@@ -182,13 +182,14 @@ def result_of(folder: Path, key: str) -> dict[str, Any] | None:
     return found if found.get("key") == key else None
 
 
-def score(model: Path, recipe: Recipe, measures: Sequence[Measure], data: Path, folder: Path, key: str) -> None:
+def score(model: Path, recipe: Recipe, measures: Sequence[Measure], *, data: Path, folder: Path) -> None:
     """Every figure of one model, with its bootstrap draws, into the run's result file."""
     loaded, began = load_model(str(model)), time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
-    for (source, unseen, only, first), some in _by_images(measures):
-        cases = test_cases(recipe, source, data, folder, only=only, first=first)
-        cases = [_in_unseen_colours(case) for case in cases] if unseen else cases
+    for some in _by_images(measures):
+        source = some[0].source
+        cases = test_cases(recipe, some[0], data, folder)
+        cases = [_in_unseen_colours(case) for case in cases] if some[0].unseen else cases
         names = list(dict.fromkeys(m.task for m in some if m.task in recipe.tasks))
         if not cases or not names:
             continue
@@ -199,7 +200,7 @@ def score(model: Path, recipe: Recipe, measures: Sequence[Measure], data: Path, 
                 figures[measure.label] = {**row.document(), "drawn": [round(v, 5) for v in row.drawn]}
     training = loaded.document.training
     document = {
-        "key": key,
+        "key": key_of(recipe, measures),
         "figures": figures,
         "steps": training["steps"],
         "seconds": training["seconds"],
@@ -209,20 +210,21 @@ def score(model: Path, recipe: Recipe, measures: Sequence[Measure], data: Path, 
         fresh.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _by_images(measures: Sequence[Measure]) -> Iterator[tuple[tuple[str, bool, str, int], list[Measure]]]:
+def _by_images(measures: Sequence[Measure]) -> list[list[Measure]]:
     """Measures that look at the same images, together."""
     groups: dict[tuple[str, bool, str, int], list[Measure]] = {}
     for m in measures:
         groups.setdefault((m.source, m.unseen, m.only, m.first), []).append(m)
-    yield from groups.items()
+    return list(groups.values())
 
 
-def test_cases(recipe: Recipe, source: str, data: Path, folder: Path, *, only: str, first: int) -> list[Case]:
+def test_cases(recipe: Recipe, measure: Measure, data: Path, folder: Path) -> list[Case]:
     """Cases that the run did not learn from, by its saved split; of a source that it does not name, all."""
+    source, first = measure.source, measure.first
     own = source in [choice.name for choice in recipe.sources]
     value, root = recipe.source(source) if own else (get_source(source), source)
     trained = splits.names_of(splits.read(folder / splits.FILE), source, splits.TRAIN) if own else set()
-    cases = [c for c in value.cases(data / root) if c.name.startswith(only) and c.name not in trained]
+    cases = [c for c in value.cases(data / root) if c.name.startswith(measure.only) and c.name not in trained]
     if not first or len(cases) <= first:
         return cases
     return [cases[i * len(cases) // first] for i in range(first)]
