@@ -69,6 +69,8 @@ class Fitted:
     card: Path | None
     sha256: str
     step: int
+    seconds: float
+    """Wall-clock seconds of training, earlier parts of the run included."""
     figures: Mapping[str, float]
     added: str = ""
     """In words: which heads stand beside those of a frozen model."""
