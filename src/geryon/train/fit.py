@@ -124,6 +124,7 @@ def fit(
         card=model.with_suffix(".md"),
         sha256=sha256,
         step=trained.step,
+        seconds=trained.seconds,
         figures=trained.figures,
         added=made.added,
     )
