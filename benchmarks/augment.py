@@ -24,7 +24,7 @@ from benchmarks.machine import about, say
 from geryon.nets.model import heads_of
 from geryon.nets.topologies.geryon_s import build
 from geryon.tasks.task import get_task
-from geryon.train import batches, loop
+from geryon.train import batches, feeding, loop
 from geryon.train.augment import AugmentSettings
 from geryon.train.pack import Sample, sample_of
 from geryon.train.presets import OFF, PRESETS
@@ -75,11 +75,11 @@ def crops_a_second(samples: list[Sample], losses: dict[str, str], settings: Loop
     """By augmentation, the median of seven batches, in turn, by the time of this thread: other load does not count."""
     cv2.setNumThreads(1)
     shapes = batches.map_shapes(samples, tuple(losses))
-    pool, step = loop.make_pool(samples, losses, settings), iter(range(10**6))
+    feed, step = feeding.make_feed(samples, losses, settings), iter(range(10**6))
 
     def seconds(colours: AugmentSettings) -> float:
         told, began = replace(settings, augment=colours), thread_time()
-        loop.make_batch(next(step), samples=samples, shapes=shapes, pool=pool, settings=told)
+        feeding.make_batch(next(step), samples=samples, shapes=shapes, feed=feed, settings=told)
         return thread_time() - began
 
     every = ALONE | {f"preset {name}": preset for name, preset in PRESETS.items()}

@@ -42,7 +42,7 @@ MAY_NAME = {
     "tasks/": "its own file, and the table of them",
     "train/sources/": "a source says which tasks it labels",
     "train/evaluate.py": "protocols of evaluation are a task's own",
-    "train/scoring.py": "the same",
+    "train/bright.py": "the same",
     "train/floors.py": "the same",
     "nets/topologies/cerberus.py": "the published network has these heads and no others",
     "slides/synthetic/": "it knows the truth of each task",

@@ -15,11 +15,13 @@ examples:
   geryon fit recipes/geryon-s.yaml --out runs/a --data data
   geryon fit recipes/geryon-s.yaml --out runs/a --data data --minutes 90
   geryon fit recipes/own-nuclei.yaml --check --data data
+  geryon fit recipes/experiments/multi_task.yaml --out runs/multi --data data
   geryon fit --show-schema
 
 OUT gets NAME.safetensors, its card NAME.md, figures by source and task (metrics.md, .csv, .json), overlays/,
 curves.html, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same command goes on from it.
-Several cards: torchrun --nproc-per-node N -m geryon fit ...
+An experiment (a file with `runs`) gets a folder
+a run, table.md and plot.svg. Several cards: torchrun --nproc-per-node N -m geryon fit ...
 """
 
 
@@ -48,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.recipe is None or (args.out is None and not args.check):
         raise UsageError(what="a recipe and --out are needed", mend="geryon fit RECIPE --out DIR")
+    from geryon.train.experiment import is_experiment
+
+    if is_experiment(args.recipe):
+        return experiment(args)
     if args.check:
         return look(args)
 
@@ -64,6 +70,25 @@ def run(args: argparse.Namespace) -> int:
         args.say(fitted.added)
     if fitted.model is not None:
         args.say(f"{fitted.model} after {fitted.step} steps (SHA-256 {fitted.sha256})")
+    return 0
+
+
+def experiment(args: argparse.Namespace) -> int:
+    """Do all runs of an experiment, or look for faults in their recipes."""
+    from geryon.train.experiment import conduct, read_experiment
+
+    asked = read_experiment(args.recipe)
+    if args.check:
+        for run in asked.runs:
+            asked.recipe(run, asked.seeds[0], args.out or Path())
+        args.say("no faults")
+        return 0
+    with asked_to_stop() as stop:
+        table = conduct(asked, out=args.out, data=args.data, tell=args.tell, stop=stop)
+    if table is None:
+        args.say("stopped; the same command goes on with the run that was not finished")
+        return 130
+    args.say(table.read_text(encoding="utf-8"))
     return 0
 
 

@@ -22,17 +22,25 @@ def bootstrap(
     dataclass of numbers and arrays that add) is the sum of its images. With fewer than two groups nothing can
     be said: nan, nan.
     """
-    return _percentiles(score(resampled(tallies_by_group, n, seed))) if len(tallies_by_group) > 1 else (np.nan, np.nan)
+    return span(score(resampled(tallies_by_group, n, seed))) if len(tallies_by_group) > 1 else (np.nan, np.nan)
 
 
 def bootstrap_scores(
     tallies_by_group: Mapping[Any, Any], n: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Low and high of every score that the tallies have, from one set of drawings."""
+    return {name: span(values) for name, values in drawn_scores(tallies_by_group, n, seed).items()}
+
+
+def drawn_scores(tallies_by_group: Mapping[Any, Any], n: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
+    """Every score in each of n drawings of groups, float64 [n]; {} with fewer than two groups.
+
+    The same groups and seed give the same drawings, so that scores of two models can be compared draw by draw.
+    """
     if len(tallies_by_group) < 2:
         return {}
-    scores: dict[str, Any] = resampled(tallies_by_group, n, seed).scores()
-    return {name: _percentiles(values) for name, values in scores.items()}
+    scores: dict[str, np.ndarray] = resampled(tallies_by_group, n, seed).scores()
+    return scores
 
 
 def resampled(tallies_by_group: Mapping[Any, Any], n: int, seed: int) -> Any:
@@ -48,7 +56,8 @@ def resampled(tallies_by_group: Mapping[Any, Any], n: int, seed: int) -> Any:
     return replace(groups[0], **columns)
 
 
-def _percentiles(values: Any) -> tuple[float, float]:
+def span(values: Any) -> tuple[float, float]:
+    """Low and high of drawn values; nan, nan where none is defined."""
     values = np.asarray(values, float)
     if np.isnan(values).all():
         return np.nan, np.nan

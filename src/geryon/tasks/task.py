@@ -18,6 +18,7 @@ TASKS = {
     "lumina": "geryon.tasks.lumina:LUMINA",
     "signet_ring": "geryon.tasks.signet_ring:SIGNET_RING",
     "tissue": "geryon.tasks.tissue:TISSUE",
+    "restored": "geryon.tasks.restored:RESTORED",
 }
 """Entry points of the group geryon.tasks add to it."""
 PUBLISHED = {

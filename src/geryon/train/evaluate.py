@@ -69,6 +69,8 @@ class Look:
     draws: int = 1000
     """Drawings of groups for an interval."""
     seed: int = 0
+    keep_draws: bool = False
+    """Keep each figure's drawings, for comparisons."""
     unseen: bool = False
     """A saved split tells that the model did not learn from these cases."""
     seen: Callable[[Any, np.ndarray, Any], None] | None = None
@@ -77,7 +79,7 @@ class Look:
     def about(self, cases: Sequence[Any]) -> About:
         """What the rows of these cases have in common."""
         source = self.source or (str(getattr(cases[0], "source", "")) if cases else "")
-        return About(source=source, split=self.split, draws=self.draws, seed=self.seed)
+        return About(source=source, split=self.split, draws=self.draws, seed=self.seed, keep_draws=self.keep_draws)
 
 
 def evaluate(

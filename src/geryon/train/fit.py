@@ -62,6 +62,8 @@ class Fitted:
     card: Path | None
     sha256: str
     step: int
+    seconds: float
+    """Wall-clock seconds of training, earlier parts of the run included."""
     figures: Mapping[str, float]
     added: str = ""
     """In words: which heads stand beside those of a frozen model."""
@@ -98,7 +100,13 @@ def fit(
         trained = train(network, learning, losses, settings, out=out, validate=validate, tell=tell, stop=where.stop)
         if not trained.whole or not processes.is_first():
             return Fitted(
-                model=None, whole=trained.whole, card=None, sha256="", step=trained.step, figures=trained.figures
+                model=None,
+                whole=trained.whole,
+                card=None,
+                sha256="",
+                step=trained.step,
+                seconds=trained.seconds,
+                figures=trained.figures,
             )
     document = describe(recipe, made, [*learning, *checking], trained)
     model = save(heir(document, start) if start else document, trained, out)
@@ -109,6 +117,7 @@ def fit(
         card=model.with_suffix(".md"),
         sha256=sha256,
         step=trained.step,
+        seconds=trained.seconds,
         figures=trained.figures,
         added=made.added,
     )

@@ -28,6 +28,7 @@ FORMATS = {
     "geojson": "geryon.train.formats.geojson:FORMAT",
     "label_masks": "geryon.train.formats.label_masks:FORMAT",
     "points_csv": "geryon.train.formats.points_csv:FORMAT",
+    "unlabelled": "geryon.train.formats.unlabelled:FORMAT",
 }
 """Entry points of the group geryon.formats add to it."""
 GROUP_WORDS = ("image", "folder")
@@ -113,6 +114,8 @@ class Format:
     teaches: tuple[str, ...]
     """Seams of the tasks that it can teach: "own", "join", "place"."""
     needs_classes: bool = False
+    only: str = ""
+    """The one task it teaches, whose classes it knows; "": such as `teaches` says."""
     is_numbered: bool = False
     """True where labels are whole numbers."""
 
@@ -192,11 +195,11 @@ def _pattern_fault(pattern: str) -> str:
 def _format_faults(own: OwnChoice, form: Format, task: Task) -> dict[str, str]:
     unread = [key for key in SOMETIMES if getattr(own, key) and key not in form.reads]
     said = dict.fromkeys(unread, f"the format {own.format} does not read it")
-    if task.seam not in form.teaches:
+    if task.seam not in form.teaches or form.only not in ("", task.name):
         said["format"] = f"{own.format} can't teach {task.name}"
     if task.classes is None and own.classes:
         said["classes"] = f"{task.name} has no classes"
-    if not own.classes and (form.needs_classes or task.seam == "place"):
+    if not own.classes and not form.only and (form.needs_classes or task.seam == "place"):
         said["classes"] = f"are needed: {{your label: class}}; the classes are {', '.join(task.class_names)}"
     wrong = [str(label) for label in (*own.classes, *own.unknown) if form.is_numbered and not str(label).isdigit()]
     if wrong:

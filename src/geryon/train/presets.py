@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from geryon.train.augment import AugmentSettings
+from geryon.train.faults import nearest
 
 OFF = AugmentSettings(
     zoom=0,
@@ -79,6 +80,7 @@ def fill_preset(raw: Any) -> list[str]:
         return []
     name = given.pop("preset")
     if not isinstance(name, str) or name not in PRESETS:
-        return [f"train.augment.preset: no preset is called {name!r} (there are: {', '.join(PRESETS)})"]
+        others = nearest(str(name), PRESETS) or f" (there are: {', '.join(PRESETS)})"
+        return [f"train.augment.preset: no preset is called {name!r}{others}"]
     train["augment"] = {**asdict(PRESETS[name]), **given}
     return []

@@ -70,10 +70,16 @@ class Row:
     """Which of the source's images: "validation", "held out"; "" all that were given."""
     stratum: str = ""
     """Which of those; "" all of them."""
+    drawn: tuple[float, ...] = ()
+    """The figure in each drawing of groups, where asked for: to compare models draw by draw."""
 
     def document(self) -> dict[str, Any]:
         """As JSON has it: numbers that are not defined are null."""
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.facts().items()}
+
+    def facts(self) -> dict[str, Any]:
+        """All but the drawings."""
+        return {k: v for k, v in asdict(self).items() if k != "drawn"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,7 @@ class About:
     stratum: str = ""
     draws: int = 1000
     seed: int = 0
+    keep_draws: bool = False
     by: str = MODEL
     task: str = ""
     images: int = 0
@@ -104,7 +111,8 @@ def by_group(tallies: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def rows_of(groups: Mapping[str, Any], names: Mapping[str, str], about: About) -> list[Row]:
     """One row a name: {score of the tallies: metric of the row}; pooled over groups, intervals over them."""
     values = reduce(add, groups.values()).scores()
-    spans = intervals.bootstrap_scores(groups, about.draws, about.seed)
+    drawn = intervals.drawn_scores(groups, about.draws, about.seed)
+    spans = {name: intervals.span(scores) for name, scores in drawn.items()}
     return [
         Row(
             source=about.source,
@@ -120,6 +128,7 @@ def rows_of(groups: Mapping[str, Any], names: Mapping[str, str], about: About) -
             groups=len(groups),
             split=about.split,
             stratum=about.stratum,
+            drawn=tuple(map(float, drawn[name])) if about.keep_draws and name in drawn else (),
         )
         for name, metric in names.items()
     ]

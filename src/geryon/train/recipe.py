@@ -10,7 +10,7 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import pydantic
 import yaml
@@ -151,6 +151,7 @@ class Parsed:
     mpp: float
 
 
+T = TypeVar("T")
 _ADAPTER = pydantic.TypeAdapter(Recipe)
 _CHOICE: pydantic.TypeAdapter[SourceChoice | OwnChoice] = pydantic.TypeAdapter(AnySource)
 
@@ -238,6 +239,20 @@ def _yaml(text: str, where: str) -> Any:
         ) from error
 
 
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds."""
+    return _yaml(text_of(path), str(path))
+
+
+def valid(kind: type[T], raw: Any, *, where: str) -> T:
+    """The value of that kind which a document describes; one UsageError lists all its faults."""
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(raw)
+    except pydantic.ValidationError as error:
+        faults = [f"{_place(e['loc'])}: {_said(e, kind)}" for e in error.errors()]
+        raise refuse(faults, where=where, is_input=False) from None
+
+
 def schema() -> str:
     """What may stand in a recipe, as JSON Schema."""
     document = _ADAPTER.json_schema()
@@ -264,12 +279,12 @@ def _place(loc: Sequence[str | int]) -> str:
     return text.lstrip(".") or "the document"
 
 
-def _said(error: Any) -> str:
+def _said(error: Any, root: Any = Recipe) -> str:
     given = error["ctx"].get("error") if "ctx" in error else None
     if isinstance(given, UsageError):
         return given.what
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        name, known = str(error["loc"][-1]), _settings(error["loc"][:-1])
+        name, known = str(error["loc"][-1]), _settings(error["loc"][:-1], root)
         sole = error["loc"][0] == "sources" and name not in known and name in OwnChoice.__dataclass_fields__
         return "there is no such setting" + (" of a public source" if sole else nearest(name, known))
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
@@ -277,9 +292,9 @@ def _said(error: Any) -> str:
     return str(error["msg"])
 
 
-def _settings(loc: Sequence[str | int]) -> list[str]:
+def _settings(loc: Sequence[str | int], root: Any) -> list[str]:
     """The settings that may stand at a place of the document."""
-    kinds: list[Any] = [Recipe]
+    kinds: list[Any] = [root]
     for part in loc:
         if part == "public":
             return [*SourceChoice.__dataclass_fields__, "format"]

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 from geryon.train.protocols import Row
 
@@ -67,7 +67,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
     """All fields of all rows as CSV; what is not defined is empty."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(field.name for field in fields(Row))
+    out.writerow(field.name for field in fields(Row) if field.name != "drawn")
     for row in rows:
-        out.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in asdict(row).values())
+        out.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in row.facts().values())
     return text.getvalue()
