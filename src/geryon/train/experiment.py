@@ -163,7 +163,13 @@ def conduct(
 
 def pack_name(recipe: Recipe) -> str:
     """The same for runs that learn from the same samples."""
-    asked = [recipe.tasks, recipe.cut, recipe.mpp, [(c.name, c.root, c.scales) for c in recipe.sources]]
+    asked = [
+        recipe.tasks,
+        dict(recipe.classes),
+        recipe.cut,
+        recipe.mpp,
+        [(c.name, c.root, c.scales) for c in recipe.sources],
+    ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
@@ -222,8 +228,10 @@ def test_cases(recipe: Recipe, measure: Measure, data: Path, folder: Path) -> li
     source, first = measure.source, measure.first
     own = source in [choice.name for choice in recipe.sources]
     value, root = recipe.source(source) if own else (get_source(source), source)
-    trained = splits.names_of(splits.read(folder / splits.FILE), source, splits.TRAIN) if own else set()
-    cases = [c for c in value.cases(data / root) if c.name.startswith(measure.only) and c.name not in trained]
+    saved = splits.read(folder / splits.FILE) if own else {"cases": []}
+    # Another run may learn from what this one left out; all are scored on the same images.
+    learnt = {name for side in (splits.TRAIN, splits.LEFT_OUT) for name in splits.names_of(saved, source, side)}
+    cases = [c for c in value.cases(data / root) if c.name.startswith(measure.only) and c.name not in learnt]
     if not first or len(cases) <= first:
         return cases
     return [cases[i * len(cases) // first] for i in range(first)]

@@ -69,7 +69,7 @@ class OwnChoice:
     scales: tuple[float, ...] = (1.0,)
     """Sizes at which each case is packed: 1.2 is a fifth larger than it truly is."""
     first: int = 0
-    """Learn from so many of its groups only, chosen by split.seed; more hold the fewer. 0: from all."""
+    """Learn from so many of its groups only, chosen by train.seed; more hold the fewer. 0: from all."""
     images: str = ""
     """Folder of the images, below root; by default "images"."""
     labels: str = ""

@@ -49,7 +49,7 @@ class SourceChoice:
     scales: tuple[float, ...] = (1.0,)
     """Sizes at which each case is packed: 1.2 is a fifth larger than it truly is."""
     first: Annotated[int, pydantic.Field(ge=0)] = 0
-    """Learn from so many of its groups (patients) only, chosen by split.seed; more hold the fewer. 0: from all."""
+    """Learn from so many of its groups (patients) only, chosen by train.seed; more hold the fewer. 0: from all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

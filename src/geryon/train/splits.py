@@ -24,7 +24,6 @@ from geryon.train.faults import Fault
 from geryon.train.settings import SettingsError
 
 TRAIN, VALIDATION, HELD_OUT, LEFT_OUT = SIDES = ("train", "validation", "held out", "left out")
-NO_LIMIT: Mapping[str, int] = {}
 FILE = "split.json"
 """In the folder of a run."""
 FORMAT = 1
@@ -69,6 +68,18 @@ class Split:
         return self.folds > 0 or self.validation > 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """How many groups of a source are learnt from, where a recipe limits them."""
+
+    groups: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
+    """Of the choice of groups."""
+
+
+NO_LIMIT = First()
+
+
 class Placed(Protocol):
     """A case or sample, as far as a split must know it."""
 
@@ -101,10 +112,10 @@ def case_name(sample: str) -> str:
     return re.sub(r" x\d+(\.\d+)?(e[+-]?\d+)?$", "", sample)
 
 
-def sides(items: Sequence[Placed], split: Split, first: Mapping[str, int] = NO_LIMIT) -> list[str]:
+def sides(items: Sequence[Placed], split: Split, first: First = NO_LIMIT) -> list[str]:
     """The side of each item, one of SIDES; all items of one source and group are on the same, or held out by name.
 
-    `first` limits the groups of a source that are learnt from ({source: number}): what validates does not depend on it.
+    `first` limits the groups that are learnt from; what validates does not depend on it.
     """
     away = [is_held_out(item, split) for item in items]
     validating: set[tuple[str, str]] = set()
@@ -113,9 +124,9 @@ def sides(items: Sequence[Placed], split: Split, first: Mapping[str, int] = NO_L
         mine = [item for item, out in zip(items, away, strict=True) if item.source == source and not out]
         if mine and source not in split.train_only:
             validating |= {(source, group) for group in chosen(source, _strata(mine), split)}
-        if mine and source in first:
+        if mine and source in first.groups:
             rest = _strata(item for item in mine if (source, item.group) not in validating)
-            limited |= {(source, group) for group in _dealt(source, rest, split.seed)[first[source] :]}
+            limited |= {(source, group) for group in _dealt(source, rest, first.seed)[first.groups[source] :]}
 
     def side(item: Placed, out: bool) -> str:
         who = item.source, item.group
@@ -215,9 +226,7 @@ def torn(items: Sequence[Placed], split: Split) -> list[str]:
     return [f"{source} {group}" for (source, group), both in sorted(seen.items()) if len(both) == 2]
 
 
-def document(
-    items: Sequence[Placed], split: Split, *, start: str, first: Mapping[str, int] = NO_LIMIT
-) -> dict[str, Any]:
+def document(items: Sequence[Placed], split: Split, *, start: str, first: First = NO_LIMIT) -> dict[str, Any]:
     """What split.json says: each case with its side, and the model that the weights began with and its use."""
     given = sides(items, split, first)
     placed = {(i.source, i.group, case_name(i.name)): side for i, side in zip(items, given, strict=True)}
