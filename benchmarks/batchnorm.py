@@ -21,10 +21,12 @@ from typing import Any
 from torch import nn
 
 from benchmarks.machine import about, say
-from geryon.train.fit import Where, build, gather, loop_settings, split_samples
+from geryon.train.begin import build
+from geryon.train.fit import Where, gather, loop_settings, split_samples
 from geryon.train.learner import choose_place
 from geryon.train.loop import train
 from geryon.train.recipe import Split, read_recipe
+from geryon.train.transfer import plan
 from geryon.train.validate import Validation
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "geryon-s.yaml"
@@ -86,7 +88,9 @@ def measured(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
     judge = Validation(samples=checking, losses=losses, device=choose_place(settings).device)
     folder = args.out / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
-    done = train(build(recipe, tasks, lambda event: None), learning, losses, settings, out=folder, validate=judge)
+    done = train(
+        build(recipe, plan(recipe, None), lambda event: None), learning, losses, settings, out=folder, validate=judge
+    )
     return {
         "benchmark": "batchnorm",
         "variant": name,

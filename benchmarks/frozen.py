@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import torch
 
+from geryon.train.begin import build
 from geryon.train.check import start_document
-from geryon.train.fit import build
 from geryon.train.learner import Learner, choose_place, set_up
 from geryon.train.recipe import parse_recipe
 from geryon.train.transfer import plan

@@ -27,13 +27,15 @@ import torch
 from benchmarks.machine import about, say
 from geryon.nets.model import heads_of
 from geryon.train import batches, curves
+from geryon.train.begin import build
 from geryon.train.feeding import make_batch, make_feed
-from geryon.train.fit import Where, build, loop_settings
+from geryon.train.fit import Where, loop_settings
 from geryon.train.learner import choose_place, set_up
 from geryon.train.loop import _threads, make_aims
 from geryon.train.pack import Sample, load_pack
 from geryon.train.recipe import Recipe, read_recipe
 from geryon.train.step import backward, step_once
+from geryon.train.transfer import plan
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "geryon-s.yaml"
 SIDE_PX = 640
@@ -115,7 +117,9 @@ def measured(
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
     shapes = batches.map_shapes(samples, tuple(losses))
     aims = make_aims(samples, losses, shapes, settings, lambda event: None)
-    learner = set_up(build(recipe, tasks, lambda event: None), settings, choose_place(settings), tuple(aims))
+    learner = set_up(
+        build(recipe, plan(recipe, None), lambda event: None), settings, choose_place(settings), tuple(aims)
+    )
     feed = make_feed(samples, losses, settings)
     make = partial(make_batch, samples=samples, shapes={m: shapes[m] for m in aims}, feed=feed, settings=settings)
     loop, bare, waited, processor = [], [], [], []

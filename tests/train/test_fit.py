@@ -17,7 +17,8 @@ from geryon.nets.model import heads_of
 from geryon.tasks.task import Labelled, get_task
 from geryon.train import fit as module
 from geryon.train import splits
-from geryon.train.fit import Where, check_sources, fit, split_samples, start_from
+from geryon.train.begin import build, start_from
+from geryon.train.fit import Where, check_sources, fit, split_samples
 from geryon.train.pack import Sample
 from geryon.train.recipe import Split, parse_recipe
 from geryon.train.source import SOURCES, Case
@@ -164,7 +165,7 @@ def test_a_pack_that_is_not_there_is_refused(tmp_path):
 def test_a_model_can_start_from_another(tmp_path, where):
     fitted = fit(parse_recipe(RECIPE), out=tmp_path / "a", where=where)
     wider = parse_recipe(RECIPE.replace("[lumina]", "[lumina, glands]").replace("encoder: plain", "encoder: plain"))
-    network = module.build(wider, plan(wider, None), lambda event: None)
+    network = build(wider, plan(wider, None), lambda event: None)
     taken = start_from(network, weights.read_tensors(fitted.model), "small")
     assert 0 < taken < len(network.state_dict())
     kernel = weights.read_tensors(fitted.model)["lateral.0.weight"].astype(np.float32)
@@ -174,7 +175,7 @@ def test_a_model_can_start_from_another(tmp_path, where):
 def started(tmp_path, licence, *, use):
     """A recipe that starts from a model file of that use, written beside it."""
     recipe = parse_recipe(RECIPE.replace("licence: research", f"licence: {licence}"))
-    network = module.build(recipe, plan(recipe, module.start_document(recipe)), lambda event: None)
+    network = build(recipe, plan(recipe, module.start_document(recipe)), lambda event: None)
     sources = tuple(
         weights.SourceDocument(name=name, licence=f"terms of {name}", use=use, samples=7) for name in ("old", "free")
     )

@@ -17,8 +17,9 @@ from geryon.nets.weights import ModelDocument, SourceDocument, save_model, task_
 from geryon.tasks.task import get_task, with_classes
 from geryon.train import learner as learners
 from geryon.train import own
+from geryon.train.begin import build
 from geryon.train.check import check, start_document
-from geryon.train.fit import Where, build, fit
+from geryon.train.fit import Where, fit
 from geryon.train.pack import sample_of
 from geryon.train.recipe import Recipe, parse_recipe, read_recipe
 from geryon.train.sources import synthetic_signet

@@ -5,26 +5,19 @@ The same call resumes: samples already packed and the state of the loop are take
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
-
-from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
-from geryon.nets.model import heads_of
-from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
 from geryon.train import curves, leaks, processes, splits
-from geryon.train.check import check, of_topology, start_document, start_tensors, warnings_of
+from geryon.train.begin import build
+from geryon.train.check import check, start_document, warnings_of
 from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place, device_kind
@@ -34,7 +27,7 @@ from geryon.train.recipe import Recipe
 from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings
 from geryon.train.source import Case
-from geryon.train.transfer import COUNTER, Plan, freeze, plan
+from geryon.train.transfer import Plan, plan
 from geryon.train.validate import Validation
 
 PACK = "samples.pack"
@@ -233,52 +226,6 @@ def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:
     """The recipe's settings with the shares written beside its sources, and the limit of this call."""
     settings = replace(recipe.train, shares={choice.name: choice.share for choice in recipe.sources})
     return settings if where.minutes is None else replace(settings, minutes=where.minutes)
-
-
-def build(recipe: Recipe, made: Plan, tell: Tell) -> nn.Module:
-    """The network with a head for each map of the plan's tasks, started and frozen as the recipe says."""
-    torch.manual_seed(recipe.train.seed)
-    chosen = recipe.net
-    make = plugins.look_up(TOPOLOGIES, "geryon.topologies", chosen.name)
-    network: nn.Module = make(made.settings, heads_of(made.values(), recipe.mpp))
-    own, given = of_topology(recipe, "start_from"), start_tensors(recipe)
-    if chosen.start == "imagenet":
-        _start_from_imagenet(network, make)
-    elif own:
-        own(network, made.settings, chosen.start)
-    elif chosen.start:
-        n, whole = start_from(network, given, chosen.start), sum(not k.endswith(COUNTER) for k in network.state_dict())
-        if n < whole and chosen.freeze is not True:
-            tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
-    freeze(network, recipe, made, make, given)
-    return network
-
-
-def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> None:
-    start = getattr(sys.modules[make.__module__], "start_from_imagenet", None)
-    if start is None:
-        raise UsageError(what="this network has no ImageNet weights", where="net.start", mend="leave net.start out")
-    start(network)
-
-
-def start_from(network: nn.Module, given: Mapping[str, np.ndarray], where: str) -> int:
-    """Fill the weights that a model's tensors have; returns how many were there in the same shape.
-
-    Where a layer is wider or narrower than the file's, the channels that both have are taken, so that a
-    network of other widths need not begin anew.
-    """
-    state, whole = network.state_dict(), 0
-    for name, value in state.items():
-        other = given.get(name)
-        if other is None or other.ndim != value.ndim:
-            continue
-        common = tuple(slice(0, min(a, b)) for a, b in zip(value.shape, other.shape, strict=True))
-        value[common] = torch.from_numpy(other[common].astype(np.float32)).to(value.dtype)
-        whole += tuple(value.shape) == other.shape
-    if not whole:
-        raise InputError(what="has no weight that fits this network", where=where, mend="choose another net.start")
-    network.load_state_dict(state)
-    return whole
 
 
 def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Trained) -> ModelDocument:
