@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from geryon import atomic
-from geryon.cli.evaluate import _write_jpeg
 from geryon.errors import MachineError
 from geryon.flows.picture import save_picture
 from geryon.nets.weights import ModelDocument, TaskDocument, save_model, write_card
 from geryon.train.curves import rewind
+from geryon.train.overlays import write_jpeg
 from geryon.train.pack import write_pack
 from tests.conftest import ROOT
 
@@ -25,7 +25,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "card": lambda path: write_card(path, DOCUMENT),
     "pack": lambda path: write_pack(path, [], ()),
     "picture": lambda path: save_picture(IMAGE, path),
-    "overlay": lambda path: _write_jpeg(path, IMAGE),
+    "overlay": lambda path: write_jpeg(path, IMAGE),
     "curve": lambda path: rewind(path, 3),
 }
 

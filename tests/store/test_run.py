@@ -21,6 +21,7 @@ RECORD = RunRecord(
     mpp=(0.25, 0.251),
     mpp_source="scanner",
     question={"slide": "ab" * 32},
+    stain={"method": "macenko", "applied": True},
     tasks={
         "nuclei": TaskDone(
             kind="bounded",

@@ -145,7 +145,13 @@ def class_folders(root: Path) -> dict[str, Any]:
     return {"format": "class_folders", "task": "tissue", "mpp": 0.5, "classes": classes, "skip": ["mixed"], **TERMS}
 
 
-MAKERS = {f.__name__: f for f in (label_masks, geojson, coco, points_csv, boxes_csv, class_folders)}
+def unlabelled(root: Path) -> dict[str, Any]:
+    for k, name in enumerate(NAMES):
+        image(root / "images" / f"{name}.png", k)
+    return {"format": "unlabelled", "task": "restored", "mpp": 0.5, **TERMS}
+
+
+MAKERS = {f.__name__: f for f in (label_masks, geojson, coco, points_csv, boxes_csv, class_folders, unlabelled)}
 
 
 def damaged_png(path: Path) -> None:

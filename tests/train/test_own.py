@@ -56,7 +56,7 @@ class TestFormats(SourceContract):
         cases = list(self.source.cases(self.root))
         assert {case.group for case in cases} - {"case3"} == {"case1", "case2"}
         strata = {case.stratum for case in cases if case.group != "case3"}
-        assert strata and strata <= {"epithelial", "inflammatory", "tumour", "stroma"}
+        assert strata and strata <= {"epithelial", "inflammatory", "tumour", "stroma", ""}
 
     def test_a_pack_holds_them(self) -> None:
         tasks = [get_task(name) for name in self.source.tasks]
