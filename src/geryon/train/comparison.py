@@ -99,7 +99,7 @@ def report(experiment: Asked, done: Results, out: Path) -> Path:
     text = [
         f"# {experiment.question}",
         "",
-        f"{len(experiment.seeds)} seeds; mean over seeds (95 % interval over groups"
+        f"Seeds: {len(experiment.seeds)}; mean over seeds (95 % interval over groups"
         " and seeds); the difference is to the first run, by the same draws.",
         "",
         "| measure | run | value | seeds | difference |",
