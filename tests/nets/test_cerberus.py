@@ -326,5 +326,5 @@ def test_published_windows_through_the_model_are_the_tile_case(tmp_path: Path) -
     maps = mosaic.region(task, window)
     x, y = window.offset
     found = maps[task.maps[0].name][y : y + height, x : x + width, 1:].astype(np.float32) / 255.0
-    expected = case["Nuclei_prob_f16"].astype(np.float32)
+    expected = case["Nuclei-INST_prob_f16"].astype(np.float32)
     assert np.abs(found - expected).max() <= 2e-3 + 0.5 / 255
