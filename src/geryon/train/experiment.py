@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import pydantic
+from typing import Any
 
 from geryon.errors import UsageError
 from geryon.events import Advanced, Finished, Started, Tell, nobody
@@ -43,7 +41,7 @@ class Experiment:
     """A recipe."""
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"base": {}})
     """Name -> what it changes of the base (a JSON merge patch, RFC 7386); the others are compared with the first."""
-    folds: Annotated[int, pydantic.Field(ge=0)] = 0
+    folds: int = 0
     """Each run is trained so many times, each time without one fold of every source's groups (patients), and each
     image is answered by a network that did not learn from its group; 0: once, on the split of the recipe."""
     measure: tuple[Measure, ...]
@@ -61,8 +59,8 @@ class Experiment:
         return tuple(measure.label for measure in self.measure)
 
     def __post_init__(self) -> None:
-        if self.folds == 1:
-            raise SettingsError(what="folds is 1, must be 0 or at least 2", where="folds", mend="change it")
+        if self.folds < 0 or self.folds == 1:
+            raise SettingsError(what=f"it is {self.folds}, must be 0 or at least 2", where="folds", mend="change it")
         merged = {run: merge_patch(self.base, patch) for run, patch in self.runs.items()}
         chosen = [run for run, recipe in merged.items() if self.folds and recipe.get("train", {}).get("best")]
         if chosen:
