@@ -23,7 +23,7 @@ __all__ = ["MODEL", "Evaluation", "Look", "Predicts", "Row", "evaluate", "look_a
 
 
 class Predicts(Protocol):
-    """What evaluation needs of a model; a floor has it too. A folder of results has `find(case, image)` instead."""
+    """What evaluation needs of a model; a floor has it too."""
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -31,6 +31,17 @@ class Predicts(Protocol):
 
     def predict(self, image: np.ndarray, *, mpp: float) -> Any:
         """Objects and rasters by task, in the image's pixels."""
+
+
+class Finds(Protocol):
+    """Stands in a model's place where the case decides about the answer: a folder of results, networks of folds."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The tasks that it answers."""
+
+    def find(self, case: Any, image: np.ndarray) -> Any:
+        """As `Predicts.predict`, of this case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class Look:
 
 
 def evaluate(
-    model: Predicts,
+    model: Predicts | Finds,
     cases: Iterable[Any],
     *,
     tasks: Sequence[str] | None = None,
@@ -103,7 +114,7 @@ def evaluate(
 
 
 def look_at(
-    model: Predicts,
+    model: Predicts | Finds,
     cases: Sequence[Any],
     *,
     tasks: Sequence[str] | None = None,
@@ -146,7 +157,7 @@ def _name(model: Any) -> str:
     return str(getattr(model, "name", None) or getattr(getattr(model, "document", None), "name", type(model).__name__))
 
 
-def _asked(model: Predicts, names: Sequence[str] | None) -> dict[str, Task]:
+def _asked(model: Predicts | Finds, names: Sequence[str] | None) -> dict[str, Task]:
     own = {task.name: task for task in model.tasks}
     missing = [name for name in names or () if name not in own]
     if missing:
