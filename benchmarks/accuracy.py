@@ -63,6 +63,8 @@ LINES = (
             ("nuclei", "f_d"): None,
             ("nuclei", "accuracy"): None,
             ("nuclei", "balanced_accuracy"): None,
+            ("nuclei", "given_weighted_f1"): None,
+            ("nuclei", "given_balanced_accuracy"): None,
         },
     ),
     Line(source="monuseg", threshold=True, figures={("nuclei", "aji"): 0.58, ("nuclei", "pq"): None}),
@@ -73,6 +75,7 @@ LINES = (
             ("nuclei", "f_d"): None,
             ("nuclei", "accuracy"): None,
             ("nuclei", "balanced_accuracy"): None,
+            ("nuclei", "given_weighted_f1"): 0.78,
         },
     ),
     Line(

@@ -141,7 +141,8 @@ def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, mon
     fakes.MAKERS["glas"](tmp_path / "glas")
     document = {key: value for key, value in TINY.items() if key != "runs"} | {"folds": 2, "seeds": [0]}
     document["base"] = TINY["base"] | {"split": {}}
-    document["measure"] = [TINY["measure"][0], TINY["measure"][0] | {"stratum": "benign"}]
+    of_f1 = TINY["measure"][0]
+    document["measure"] = [of_f1, of_f1 | {"stratum": "benign"}, of_f1 | {"metric": "given_accuracy"}]
     answered: dict[str, set[str]] = {}
     find = measures.ByFold.find
 
@@ -161,6 +162,8 @@ def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, mon
         assert learnt and every[name] not in {every[other] for other in learnt}, "a patient on both sides"
     result = json.loads((tmp_path / "out" / "base-0" / "result.json").read_text())
     assert result["steps"] == 2 and result["figures"]["glas glands object_f1"]["images"] == len(every)
+    given = result["figures"]["glas glands given_accuracy"]
+    assert given["images"] == len(every) and given["objects"] > 0, "true outlines are given, whatever was found"
 
 
 def test_folds_do_not_choose_by_what_is_measured() -> None:

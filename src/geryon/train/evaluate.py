@@ -15,7 +15,7 @@ from geryon.tasks.class_metrics import ClassTally
 from geryon.tasks.task import Task
 from geryon.train import floors, leaks, scoring
 from geryon.train.bright import bright_piece
-from geryon.train.figures import class_names_of, figures_of
+from geryon.train.figures import OF_CLASSES, class_names_of, figures_of
 from geryon.train.protocols import MODEL, About, Row, by_group, rows_of
 from geryon.train.scoring import Piece
 
@@ -142,11 +142,15 @@ def look_at(
 
 
 def _finder(model: Any) -> Callable[[Any, np.ndarray], Any]:
-    """Predictions as the network says them: calibration is applied to what is counted, so that both can be told."""
+    """Predictions as the network says them: calibration is applied to what is counted, so that both can be told.
+
+    Of a network its class maps too: they tell the classes of true objects whose places are given.
+    """
     bare = model
     if any(task.calibration for task in model.tasks):
         bare = replace(model, tasks=tuple(replace(task, calibration=None) for task in model.tasks))
-    return lambda case, image: bare.predict(image, mpp=case.mpp)
+    predict = getattr(bare, "predict_with_class_maps", bare.predict)
+    return lambda case, image: predict(image, mpp=case.mpp)
 
 
 def _name(model: Any) -> str:
@@ -162,7 +166,8 @@ def _asked(model: Predicts | Finds, names: Sequence[str] | None) -> dict[str, Ta
 
 
 def _colour_rows(cases: list[Any], train_cases: list[Any], pieces: Sequence[Piece], about: About) -> list[Row]:
-    """Floors by colour alone, of every task whose classes were scored; true outlines are given to them."""
+    """Floors by colour alone, of every task whose classes were scored; true outlines are given to them, so that they
+    stand beside what the model says of paired objects and of given ones."""
     rows: list[Row] = []
     for name in dict.fromkeys(p.task.name for p in pieces if p.matches is not None):
         some = [p for p in pieces if p.task.name == name and p.matches is not None]
@@ -176,9 +181,10 @@ def _colour_rows(cases: list[Any], train_cases: list[Any], pieces: Sequence[Piec
                 images=len(held),
                 objects=sum(_known(tally) for _, tally in tallies),
                 by=floor.name,
-                how="all true objects, outlines given; pooled over images",
+                how="all true objects, their outlines (of points: discs) given; pooled over images",
             )
-            rows += rows_of(by_group(tallies), {m: m for m in ("accuracy", "balanced_accuracy", "weighted_f1")}, its)
+            for start in ("", "given_") if any(p.given is not None for p in some) else ("",):
+                rows += rows_of(by_group(tallies), {m: start + m for m in OF_CLASSES}, its)
     return rows
 
 

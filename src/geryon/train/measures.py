@@ -82,9 +82,9 @@ class ByFold:
         return self.models[0].tasks
 
     def find(self, case: Case, image: np.ndarray) -> Prediction:
-        """Objects and rasters of the case."""
+        """Objects, rasters and class maps of the case."""
         which = next(i for i, names in enumerate(self.learnt) if case.name not in names)
-        return self.models[which].predict(image, mpp=case.mpp)
+        return self.models[which].predict_with_class_maps(image, mpp=case.mpp)
 
 
 def key_of(recipes: Sequence[Recipe], measures: Sequence[Measure]) -> str:
