@@ -54,7 +54,8 @@ def test_every_shipped_experiment_can_be_read() -> None:
         asked = read_experiment(path)
         for run in (*asked.prepare, *asked.runs):
             assert asked.recipe(run, 1, Path("out")).train.seed == 1
-        assert all(m.source in SOURCES for m in asked.measure)
+        own = {source.name for source in asked.recipe(next(iter(asked.runs)), 1, Path("out")).sources}
+        assert all(m.source in {*SOURCES, *own} for m in asked.measure)
 
 
 def test_runs_are_done_once_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,8 @@ def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, mon
     document = {key: value for key, value in TINY.items() if key != "runs"} | {"folds": 2, "seeds": [0]}
     document["base"] = TINY["base"] | {"split": {}}
     of_f1 = TINY["measure"][0]
-    document["measure"] = [of_f1, of_f1 | {"stratum": "benign"}, of_f1 | {"metric": "given_accuracy"}]
+    given = [of_f1 | {"metric": "given_accuracy", "by": by} for by in ("model", "majority class")]
+    document["measure"] = [of_f1, of_f1 | {"stratum": "benign"}, *given]
     answered: dict[str, set[str]] = {}
     find = measures.ByFold.find
 
@@ -156,6 +158,7 @@ def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, mon
     table = conduct(asked, out=tmp_path / "out", data=tmp_path)
     assert table is not None and "| glas glands object_f1 | base |" in table.read_text()
     assert "| glas glands object_f1, benign | base |" in table.read_text()
+    assert "| glas glands given_accuracy, majority class | base |" in table.read_text()
     every = {case.name: case.group for case in get_source("glas").cases(tmp_path / "glas")}
     assert answered.keys() == every.keys()
     for name, learnt in answered.items():

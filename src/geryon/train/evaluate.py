@@ -99,17 +99,22 @@ def evaluate(
     *,
     tasks: Sequence[str] | None = None,
     train_cases: Iterable[Any] = (),
+    folds: Sequence[tuple[Sequence[Any], Sequence[Any]]] = (),
     look: Look = Look(),  # noqa: B008 (a frozen value)
     tell: events.Tell = events.nobody,
 ) -> Evaluation:
-    """Every figure that the cases' labels allow; colour floors learn from `train_cases` and are left out without."""
+    """Every figure that the cases' labels allow.
+
+    Colour floors learn from `train_cases` and are left out without. Where the cases were answered by networks of
+    several folds, so are theirs: `folds` holds the cases of each with those that their floors learn from.
+    """
     started, cases = time.monotonic(), list(cases)
     about = look.about(cases)
     for text in leaks.in_evaluation(getattr(model, "document", None), about.source, cases, unseen=look.unseen):
         tell(events.Warned(text=text))
     pieces = look_at(model, cases, tasks=tasks, look=look, tell=tell)
     rows = figures_of(pieces, about, by_stratum=look.by_stratum)
-    rows += _colour_rows(cases, list(train_cases), pieces, about)
+    rows += _colour_rows(folds or [(cases, list(train_cases))], pieces, about)
     return Evaluation(_name(model), tuple(rows), time.monotonic() - started, tuple(pieces))
 
 
@@ -165,22 +170,31 @@ def _asked(model: Predicts | Finds, names: Sequence[str] | None) -> dict[str, Ta
     return {name: own[name] for name in names or own}
 
 
-def _colour_rows(cases: list[Any], train_cases: list[Any], pieces: Sequence[Piece], about: About) -> list[Row]:
+def _colour_rows(
+    folds: Sequence[tuple[Sequence[Any], Sequence[Any]]], pieces: Sequence[Piece], about: About
+) -> list[Row]:
     """Floors by colour alone, of every task whose classes were scored; true outlines are given to them, so that they
     stand beside what the model says of paired objects and of given ones."""
     rows: list[Row] = []
     for name in dict.fromkeys(p.task.name for p in pieces if p.matches is not None):
         some = [p for p in pieces if p.task.name == name and p.matches is not None]
         task, names = some[0].task, class_names_of(some)
-        for floor in floors.learn_colours(train_cases, task, names) if names else ():
-            held = [case for case in cases if name in case.labels]
-            tallies = [(str(c.group), floors.colour_tally(floor, c, task, names)) for c in held]
+        if not names:
+            continue
+        learnt = [
+            (floor, [case for case in held if name in case.labels])
+            for held, train in folds
+            for floor in floors.learn_colours(train, task, names)
+        ]
+        for kind in dict.fromkeys(floor.name for floor, _ in learnt):
+            own = [(floor, case) for floor, held in learnt for case in held if floor.name == kind]
+            tallies = [(str(case.group), floors.colour_tally(floor, case, task, names)) for floor, case in own]
             its = replace(
                 about,
                 task=name,
-                images=len(held),
+                images=len(own),
                 objects=sum(_known(tally) for _, tally in tallies),
-                by=floor.name,
+                by=kind,
                 how="all true objects, their outlines (of points: discs) given; pooled over images",
             )
             for start in ("", "given_") if any(p.given is not None for p in some) else ("",):

@@ -17,7 +17,7 @@ from geryon.nets.model import Model, Prediction, load_model
 from geryon.tasks.task import Task
 from geryon.train import splits
 from geryon.train.augment import STRICT, AugmentSettings, augment
-from geryon.train.evaluate import Look, evaluate
+from geryon.train.evaluate import MODEL, Look, evaluate
 from geryon.train.fit import Fitted
 from geryon.train.recipe import Recipe
 from geryon.train.source import Case, get_source
@@ -47,10 +47,13 @@ class Measure:
     """With stain and scanner changed as no run has learnt."""
     stratum: str = ""
     """Only of this part of the source (a grade), as `geryon evaluate --strata` names it."""
+    by: str = MODEL
+    """Whose figure: the run's network's, or a floor's: "majority class", "colour, logistic"."""
 
     @property
     def label(self) -> str:
-        tail = [self.stratum, "unseen stain and scanner" if self.unseen else ""]
+        by = "" if self.by == MODEL else self.by
+        tail = [self.stratum, "unseen stain and scanner" if self.unseen else "", by]
         return ", ".join([f"{self.source} {self.task} {self.metric}", *filter(None, tail)])
 
 
@@ -81,10 +84,13 @@ class ByFold:
         """What all of them answer."""
         return self.models[0].tasks
 
+    def fold(self, case: Case) -> int:
+        """Whose model answers the case."""
+        return next(i for i, names in enumerate(self.learnt) if case.name not in names)
+
     def find(self, case: Case, image: np.ndarray) -> Prediction:
         """Objects, rasters and class maps of the case."""
-        which = next(i for i, names in enumerate(self.learnt) if case.name not in names)
-        return self.models[which].predict_with_class_maps(image, mpp=case.mpp)
+        return self.models[self.fold(case)].predict_with_class_maps(image, mpp=case.mpp)
 
 
 def key_of(recipes: Sequence[Recipe], measures: Sequence[Measure]) -> str:
@@ -122,19 +128,29 @@ def score(done: Sequence[Training], measures: Sequence[Measure], data: Path) -> 
     figures: dict[str, dict[str, Any]] = {}
     for some in _by_images(measures):
         source = some[0].source
-        cases = unseen_cases(done, some[0], data)
+        every = _cases_of(done[0].recipe, source, data)
+        cases = unseen_cases(done, some[0], every)
         names = list(dict.fromkeys(m.task for m in some if m.task in done[0].recipe.tasks))
         if not cases or not names:
             continue
         answers = ByFold(models, tuple(frozenset(each.cases(source, splits.TRAIN)) for each in done))
         strata = any(m.stratum for m in some)
         look = Look(source=source, keep_draws=True, unseen=True, by_stratum=strata)
-        found = evaluate(answers, cases, tasks=names, look=look)
+        folds = _folds(answers, cases, every) if any(m.by != MODEL for m in some) else ()
+        found = evaluate(answers, cases, tasks=names, folds=folds, look=look)
         for measure in some:
-            row = found.figure(measure.task, measure.metric, stratum=measure.stratum)
+            row = found.figure(measure.task, measure.metric, by=measure.by, stratum=measure.stratum)
             if row is not None:
                 figures[measure.label] = {**row.document(), "drawn": [round(v, 5) for v in row.drawn]}
     return figures
+
+
+def _folds(answers: ByFold, cases: Sequence[Case], every: Sequence[Case]) -> list[tuple[list[Case], list[Case]]]:
+    """The cases of each fold, with those that its network learnt from."""
+    return [
+        ([c for c in cases if answers.fold(c) == i], [c for c in every if c.name in names])
+        for i, names in enumerate(answers.learnt)
+    ]
 
 
 def _by_images(measures: Sequence[Measure]) -> list[list[Measure]]:
@@ -145,14 +161,17 @@ def _by_images(measures: Sequence[Measure]) -> list[list[Measure]]:
     return list(groups.values())
 
 
-def unseen_cases(done: Sequence[Training], measure: Measure, data: Path) -> list[Case]:
-    """Cases that one of the networks did not learn from, by the saved splits; of a source that no recipe names, all."""
-    recipe, source, first = done[0].recipe, measure.source, measure.first
+def _cases_of(recipe: Recipe, source: str, data: Path) -> list[Case]:
     own = source in [choice.name for choice in recipe.sources]
     value, root = recipe.source(source) if own else (get_source(source), source)
+    return list(value.cases(data / root))
+
+
+def unseen_cases(done: Sequence[Training], measure: Measure, every: Sequence[Case]) -> list[Case]:
+    """Cases that one of the networks did not learn from, by the saved splits; of a source that no recipe names, all."""
     # Another run may learn from what this one left out; all are scored on the same images.
-    taken = set.intersection(*(each.cases(source, splits.TRAIN, splits.LEFT_OUT) for each in done))
-    cases = [c for c in value.cases(data / root) if c.name.startswith(measure.only) and c.name not in taken]
+    taken = set.intersection(*(each.cases(measure.source, splits.TRAIN, splits.LEFT_OUT) for each in done))
+    cases, first = [c for c in every if c.name.startswith(measure.only) and c.name not in taken], measure.first
     if first and len(cases) > first:
         cases = [cases[i * len(cases) // first] for i in range(first)]
     return [_in_unseen_colours(case) for case in cases] if measure.unseen else cases
