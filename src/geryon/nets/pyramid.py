@@ -56,6 +56,26 @@ class Residual(nn.Module):
         return functional.relu(self.skip(x) + self.body(x))
 
 
+def plain_stages(widths: tuple[int, ...]) -> nn.ModuleList:
+    """3 x 3 convolutions only, which processors like: ends at strides 2, 4, 8, ..."""
+    stem = [*convolution(3, widths[0], 3, stride=2), nn.ReLU(inplace=True), Residual(widths[0], widths[0], 1)]
+    stages: list[nn.Module] = [nn.Sequential(*stem)]
+    stages += [
+        nn.Sequential(Residual(wide, out, 2), Residual(out, out, 1))
+        for wide, out in zip(widths, widths[1:], strict=False)
+    ]
+    return nn.ModuleList(stages)
+
+
+def chain(stages: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """The output of each stage, each fed with the one before."""
+    taps = []
+    for stage in stages:
+        x = stage(x)
+        taps.append(x)
+    return taps
+
+
 class PyramidNet(nn.Module):
     """Images (uint8 or float, RGB 0..255, NCHW, sides multiples of 32) to {"task/map": logits}."""
 
