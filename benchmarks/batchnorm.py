@@ -64,11 +64,17 @@ def main() -> int:
 
 
 def measured(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Train the variant from scratch or from ImageNet, as the recipe says, and judge it."""
-    recipe = read_recipe(args.recipe)
-    recipe = replace(recipe, split=Split(validation=0.2, seed=0), train=replace(recipe.train, seed=seed))
+    """Train the variant from ImageNet, with the sources of the recipe that the pack holds, and judge it."""
+    recipe, folder = read_recipe(args.recipe), args.out / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
+    recipe = replace(
+        recipe,
+        split=Split(validation=0.2, seed=0),
+        net=replace(recipe.net, start="imagenet"),
+        train=replace(recipe.train, seed=seed),
+    )
     samples = gather(recipe, recipe.task_values(), args.out, Where(samples=args.samples), lambda event: None)
-    learning, checking = split_samples(samples, recipe.split)
+    folder.mkdir(exist_ok=True)
+    learning, checking = split_samples(samples, recipe, folder, lambda event: None)
     present = {s.source for s in learning}
     settings = loop_settings(recipe, Where())
     settings = replace(
@@ -87,7 +93,6 @@ def measured(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     tasks = recipe.task_values()
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
     judge = Validation(samples=checking, losses=losses, device=choose_place(settings).device)
-    folder = args.out / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
     done = train(
         build(recipe, plan(recipe, None), lambda event: None), learning, losses, settings, out=folder, validate=judge
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from geryon.nets.model import Model
 from geryon.nets.weights import ModelDocument, TaskDocument
 from geryon.slides.array import slide_of_image
 from geryon.space.boxes import Frame
-from geryon.tasks.task import get_task
+from geryon.tasks.task import Map, Task, get_task
 
 DOCUMENT = ModelDocument(
     name="none",
@@ -104,6 +104,46 @@ def test_images_and_slides_are_read_on_the_same_grid(mpp: float) -> None:
 def test_windows_go_over_all_lanes_at_once() -> None:
     together = threading.Barrier(2, timeout=20)
     model(Empty(meet=together.wait)).predict(WHITE, 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifying:
+    """An engine that is sure of one class everywhere and of no object; it counts the images that it sees."""
+
+    name: str = "classifying"
+    lanes: int = 1
+    batch: int = 1
+    precision: str = "exact"
+    seen: list[int] = field(default_factory=list)
+
+    def maps(self, images: Any, places: Any) -> Any:
+        self.seen.append(len(images))
+        return [{f"{t.name}/{m.name}": self.plane(i.shape, t, m) for t in OBJECTS for m in t.maps} for i in images]
+
+    def plane(self, shape: tuple[int, ...], task: Task, own: Map) -> np.ndarray:
+        stride = round(task.mpp * own.coarse / DOCUMENT.mpp)
+        plane = np.zeros((shape[0] // stride, shape[1] // stride, own.channels), np.uint8)
+        if own.name == "class":
+            plane[..., 1] = 255
+        return plane
+
+
+OBJECTS = (get_task("nuclei"), get_task("glands"), LUMINA)
+
+
+def test_class_maps_are_kept_if_asked_and_the_network_runs_no_more_for_them() -> None:
+    engine, image = Classifying(), np.full((150, 90, 3), 255, np.uint8)
+    asked = Model(document=DOCUMENT, sha256="", tasks=OBJECTS, engine=engine)
+    plain, runs = asked.predict(image, 0.25), len(engine.seen)
+    assert plain.class_maps == {}
+    kept = asked.predict_with_class_maps(image, 0.25)
+    assert len(engine.seen) == 2 * runs
+    assert kept.objects.keys() == plain.objects.keys() == {"nuclei", "glands", "lumina"}
+    nuclei, glands = kept.class_maps["nuclei"], kept.class_maps["glands"]
+    assert kept.class_maps.keys() == {"nuclei", "glands"}
+    assert nuclei.p.shape == (38, 23, 7) and nuclei.cell_px == 4.0, "37.5 x 22.5 µm in cells of 1 µm"
+    assert glands.p.shape == (19, 12, 2) and glands.cell_px == 8.0
+    assert (nuclei.p[..., 1] == 255).all() and (glands.p[..., 1] == 255).all(), "to the very border"
 
 
 def test_torch_threads_stay_as_they_were_found() -> None:

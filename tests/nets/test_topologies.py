@@ -30,7 +30,7 @@ NETS: list[tuple[str, dict[str, Any]]] = [
     ("geryon-s", {"encoder": "lite0", "decoder": SMALL_DECODER}),
     ("geryon-s", {"encoder": "plain", "decoder": SMALL_DECODER}),
     ("geryon-b", {"fine": [4, 6], "decoder": SMALL_DECODER}),
-    ("geryon-b", {"fine": [4, 6], "decoder": SMALL_DECODER, "apart": ["nuclei/class"]}),
+    ("geryon-b", {"fine": [4, 6], "decoder": SMALL_DECODER, "apart": ["nuclei/class"], "branches": ["lumina"]}),
 ]
 SHIPPED = {"encoder": "hybrid", "fine": [16, 48], "decoder": [16, 48, 64, 96, 96]}
 """Settings of the shipped geryon-s."""

@@ -12,10 +12,13 @@ import yaml
 
 from geryon.cli import main
 from geryon.errors import UsageError
+from geryon.nets.model import Prediction
 from geryon.train import experiment as module
+from geryon.train import measures
 from geryon.train.comparison import lines_of
-from geryon.train.experiment import Experiment, Measure, conduct, merge_patch, read_experiment
-from geryon.train.source import SOURCES
+from geryon.train.experiment import Experiment, conduct, merge_patch, read_experiment
+from geryon.train.measures import Measure
+from geryon.train.source import SOURCES, Case, get_source
 from tests.train import fakes
 
 TINY = {
@@ -128,4 +131,41 @@ def test_a_run_can_start_from_what_was_prepared(tmp_path: Path) -> None:
     asked = read_experiment(write(tmp_path / "c.yaml", document))
     assert conduct(asked, out=tmp_path / "out", data=tmp_path) is not None
     card = json.loads((tmp_path / "out" / "from it-0" / "result.json").read_text())
+    document["prepare"] = {"seen": patch | {"train": {"lr": 0.5}}}
+    with pytest.raises(UsageError, match="came from another recipe"):
+        conduct(read_experiment(write(tmp_path / "c.yaml", document)), out=tmp_path / "out", data=tmp_path)
     assert card["steps"] == 1 and (tmp_path / "out" / "prepared" / "seen" / "tiny.safetensors").exists()
+
+
+def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.MAKERS["glas"](tmp_path / "glas")
+    document = {key: value for key, value in TINY.items() if key != "runs"} | {"folds": 2, "seeds": [0]}
+    document["base"] = TINY["base"] | {"split": {}}
+    of_f1 = TINY["measure"][0]
+    document["measure"] = [of_f1, of_f1 | {"stratum": "benign"}, of_f1 | {"metric": "given_accuracy"}]
+    answered: dict[str, set[str]] = {}
+    find = measures.ByFold.find
+
+    def noted(self: measures.ByFold, case: Case, image: np.ndarray) -> Prediction:
+        able = [i for i, names in enumerate(self.learnt) if case.name not in names]
+        answered[case.name] = self.learnt[able[0]]
+        return find(self, case, image)
+
+    monkeypatch.setattr(measures.ByFold, "find", noted)
+    asked = read_experiment(write(tmp_path / "folds.yaml", document))
+    table = conduct(asked, out=tmp_path / "out", data=tmp_path)
+    assert table is not None and "| glas glands object_f1 | base |" in table.read_text()
+    assert "| glas glands object_f1, benign | base |" in table.read_text()
+    every = {case.name: case.group for case in get_source("glas").cases(tmp_path / "glas")}
+    assert answered.keys() == every.keys()
+    for name, learnt in answered.items():
+        assert learnt and every[name] not in {every[other] for other in learnt}, "a patient on both sides"
+    result = json.loads((tmp_path / "out" / "base-0" / "result.json").read_text())
+    assert result["steps"] == 2 and result["figures"]["glas glands object_f1"]["images"] == len(every)
+    given = result["figures"]["glas glands given_accuracy"]
+    assert given["images"] == len(every) and given["objects"] > 0, "true outlines are given, whatever was found"
+
+
+def test_folds_do_not_choose_by_what_is_measured() -> None:
+    with pytest.raises(ValueError, match=r"train\.best"):
+        Experiment(question="", base={"train": {"best": "nuclei/inside dice"}}, folds=3, measure=())

@@ -154,6 +154,15 @@ def test_glass_is_no_lumen_and_neither_is_what_lies_outside_of_a_gland(tmp_path:
         assert hint.known[~labels.foreground].all() and not hint.objects[~labels.foreground].any()
 
 
+def test_benign_glands_hold_no_signet_ring_cell_and_of_malignant_ones_nothing_is_said(tmp_path: Path) -> None:
+    fakes.glas(tmp_path)
+    grades = {}
+    for case in get_source("glas").cases(tmp_path):
+        grades[case.stratum] = "signet_ring" in case.hints
+        assert not case.hints.get("signet_ring", lambda: nothing(np.ones((1, 1), bool)))().objects.any()
+    assert grades == {"benign": True, "malignant": False}
+
+
 def test_a_wide_clear_hollow_of_a_gland_is_a_lumen_and_a_goblet_cell_is_unknown() -> None:
     image = np.full((300, 300, 3), (150, 90, 150), np.uint8)  # epithelium and stroma
     image[:40] = 245  # glass

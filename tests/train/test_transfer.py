@@ -150,6 +150,23 @@ def test_new_classes_leave_where_objects_are(start: Path, tmp_path: Path) -> Non
     assert plan(again, replace(start_document(recipe), settings=made.settings)).settings == made.settings
 
 
+def test_a_new_task_has_a_decoder_of_its_own_which_alone_learns(start: Path) -> None:
+    text = TYPES.replace("START", str(start)).replace("[nuclei]", "[signet_ring]")
+    recipe = parse_recipe(text.replace("classes: {nuclei: [round, long, other]}\n", ""))
+    made = plan(recipe, start_document(recipe))
+    assert made.settings["branches"] == ["signet_ring"]
+    network = build(recipe, made, lambda event: None)
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    some = network(images, {"signet_ring": torch.tensor([0, 2])})
+    assert {k: tuple(v.shape) for k, v in some.items()} == dict.fromkeys(
+        ("signet_ring/inside", "signet_ring/depth"), (2, 1, 32, 32)
+    )
+    some["signet_ring/inside"].square().sum().backward()
+    asked = {k for k, p in network.named_parameters() if p.grad is not None}
+    assert {k.split(".")[0] for k in asked} == {"branch", "hidden", "out"}
+    assert all(k.split(".")[1] == "signet_ring@4" for k in asked)
+
+
 def test_what_is_frozen_gets_no_gradient_and_its_norms_learn_nothing(start: Path) -> None:
     recipe = parse_recipe(TYPES.replace("START", str(start)))
     made = plan(recipe, start_document(recipe))

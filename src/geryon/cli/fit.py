@@ -20,8 +20,8 @@ examples:
 
 OUT gets NAME.safetensors, its card NAME.md, figures by source and task (metrics.md, .csv, .json), overlays/,
 curves.html, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same command goes on from it.
-An experiment (a file with `runs`) gets a folder
-a run, table.md and plot.svg. Several cards: torchrun --nproc-per-node N -m geryon fit ...
+An experiment (a file with a `base` recipe) gets a folder a run, table.md and plot.svg.
+Several cards: torchrun --nproc-per-node N -m geryon fit ...
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from geryon.space.seams import Fragments, link, whole_regions
 from geryon.space.windows import Tiling, Window
 from geryon.tasks import regions
 from geryon.tasks.calibration import calibrated
+from geryon.tasks.given import ClassMap, class_map_of
 from geryon.tasks.task import Task
 
 STEP_PX = 1024
@@ -45,6 +46,8 @@ class Prediction:
     objects: dict[str, Objects]
     rasters: dict[str, np.ndarray]
     """uint8 [y, x, class] on the task's own grid."""
+    class_maps: dict[str, ClassMap] = field(default_factory=dict)
+    """Of tasks whose objects have classes; filled by `predict_with_class_maps` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +90,27 @@ class Model:
 
     def predict(self, image: np.ndarray, mpp: float) -> Prediction:
         """Objects and rasters of one image (uint8 [y, x, 3]) in memory, in one piece."""
+        return self._predict(image, mpp, keep=False)
+
+    def predict_with_class_maps(self, image: np.ndarray, mpp: float) -> Prediction:
+        """The same, and the class maps beside: a byte for each class and cell of the image are kept."""
+        return self._predict(image, mpp, keep=True)
+
+    def _predict(self, image: np.ndarray, mpp: float, *, keep: bool) -> Prediction:
         image = checked(image, mpp)
         height, width = image.shape[:2]
         level0 = Frame(name="level0", mpp_x=mpp, mpp_y=mpp, width=width, height=height)
         work, scaled = at_model_mpp(image, level0, self.mpp)
         mosaic = self.mosaic(scaled, work)
-        objects, rasters = {}, {}
+        objects, rasters, class_maps = {}, {}, {}
         for task in self.tasks:
             frame = frame_of(task, work, self.mpp)
             window = whole_window(frame, task)
-            found = task.decode(mosaic.region(task, window), window, task)
+            maps = mosaic.region(task, window)
+            said = class_map_of(maps, window, task, mpp) if keep else None
+            if said is not None:
+                class_maps[task.name] = said
+            found = task.decode(maps, window, task)
             if task.seam == "join":
                 found = whole_objects(found, task)
             found = calibrated(found, task.calibration)
@@ -107,7 +121,7 @@ class Model:
         for task in self.tasks:
             if task.only_within and task.within in objects:
                 objects[task.name] = held(objects[task.name], objects[task.within])
-        return Prediction(objects=objects, rasters=rasters)
+        return Prediction(objects=objects, rasters=rasters, class_maps=class_maps)
 
     def mosaic(self, image: np.ndarray, work: Frame, windows: str = "default") -> Mosaic:
         """The maps of a whole image in the work frame."""

@@ -18,6 +18,9 @@ from geryon.errors import UsageError
 from geryon.nets.topologies import Head
 
 STRIDES = (2, 4, 8, 16, 32)
+BRANCH_WIDTH = 48
+BRANCH_LEVEL = 1
+"""A branch goes down to stride 4: what is finer costs most and is rarely needed beside a network that is trained."""
 
 
 class Same(nn.Module):
@@ -76,6 +79,28 @@ def chain(stages: nn.ModuleList, x: Tensor) -> list[Tensor]:
     return taps
 
 
+class Branch(nn.Module):
+    """A small decoder of one task's own over all features of the encoder, to the stride of `level`."""
+
+    def __init__(self, widths: tuple[int, ...], level: int) -> None:
+        super().__init__()
+        self.level = level
+        wide = BRANCH_WIDTH
+        self.lateral = nn.ModuleList(nn.Conv2d(w, wide, 1) for w in widths[level:])
+        self.blend = nn.ModuleList(
+            nn.Sequential(nn.ReLU(inplace=True), *convolution(wide, wide, 3), nn.ReLU(inplace=True))
+            for _ in widths[level:]
+        )
+
+    def forward(self, taps: list[Tensor]) -> Tensor:
+        x: Tensor | None = None
+        for lateral, blend, tap in reversed(list(zip(self.lateral, self.blend, taps[self.level :], strict=True))):
+            own = lateral(tap)
+            x = blend(own if x is None else own + functional.interpolate(x, scale_factor=2, mode="nearest"))
+        assert x is not None, "there is at least one level"
+        return x
+
+
 class PyramidNet(nn.Module):
     """Images (uint8 or float, RGB 0..255, NCHW, sides multiples of 32) to {"task/map": logits}."""
 
@@ -89,10 +114,12 @@ class PyramidNet(nn.Module):
         narrow: tuple[int, ...],
         heads: tuple[Head, ...],
         apart: Collection[str] = (),
+        branches: Collection[str] = (),
     ) -> None:
         """`widths` are the channels of the encoder's features at each of STRIDES, `narrow` the decoder's.
 
-        The maps in `apart` ("task/map") have a hidden layer of their own: they are learnt beside frozen ones.
+        The maps in `apart` ("task/map") have a hidden layer of their own: they are learnt beside frozen ones. So are
+        the tasks in `branches`, which have a decoder of their own.
         """
         super().__init__()
         self.encoder = encoder
@@ -104,18 +131,25 @@ class PyramidNet(nn.Module):
         self.hidden = nn.ModuleDict()
         self.out = nn.ModuleDict()
         self.plan: dict[str, tuple[int, tuple[Head, ...]]] = {}
-        for (key, level), group in groupby(heads, key=lambda head: (_key(head, apart), _level(head))):
-            self._add(key, level, tuple(group), narrow[level])
+        self.branch = nn.ModuleDict()
+        for (key, level), group in groupby(heads, key=lambda head: _key(head, apart, branches)):
+            task = key.split("@")[0]
+            if task in branches:
+                self.branch[key] = Branch(widths, level)
+            self._add(key, level, tuple(group), BRANCH_WIDTH if task in branches else narrow[level])
 
     def _add(self, key: str, level: int, group: tuple[Head, ...], wide: int) -> None:
         self.plan[key] = (level, group)
         self.hidden[key] = nn.Sequential(*convolution(wide, wide, 3), nn.ReLU(inplace=True))
         self.out[key] = nn.Conv2d(wide, sum(_channels(head, level) for head in group), 1)
 
-    def features(self, x: Tensor, rows: Mapping[int, Tensor] | None = None) -> list[Tensor]:
-        """Decoded features at strides 2, 4, 8, 16, 32; `rows` names the images that a level is wanted of."""
-        x = (x.to(next(self.parameters()).dtype) - 127.0) / 128.0
-        taps = self.encoder(x)
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """The encoder's features at strides 2, 4, 8, 16, 32."""
+        taps: list[Tensor] = self.encoder((x.to(next(self.parameters()).dtype) - 127.0) / 128.0)
+        return taps
+
+    def decoded(self, taps: list[Tensor], rows: Mapping[int, Tensor] | None = None) -> list[Tensor]:
+        """Decoded features at the same strides; `rows` names the images that a level is wanted of."""
         decoded = [self.blend[4](self.lateral[4](taps[4]))]
         for i in (3, 2, 1, 0):
             above, tap = decoded[0], taps[i]
@@ -135,15 +169,19 @@ class PyramidNet(nn.Module):
         head's norms see what the head learns from. The coarsest level is decoded for all images.
         """
         wanted = None if rows is None else self._wanted(rows, torch.arange(len(x), device=x.device))
-        features = self.features(x, wanted)
+        taps = self.taps(x)
+        features = self.decoded(taps, wanted)
         logits: dict[str, Tensor] = {}
         for key, (level, group) in self.plan.items():
-            feature = features[level]
-            if rows is not None and wanted is not None:
-                asked = rows.get(key.split("@")[0])
-                if asked is None or len(asked) == 0:
-                    continue
-                feature = feature[_places(asked, wanted[level])]
+            asked = None if rows is None else rows.get(key.split("@")[0])
+            if rows is not None and (asked is None or len(asked) == 0):
+                continue
+            if key in self.branch:
+                feature = self.branch[key](taps if asked is None else [tap[asked] for tap in taps])
+            else:
+                feature = features[level]
+                if asked is not None and wanted is not None:
+                    feature = feature[_places(asked, wanted[level])]
             out = self.out[key](self.hidden[key](feature))
             parts = out.split([_channels(head, level) for head in group], dim=1)
             for head, part in zip(group, parts, strict=True):
@@ -154,7 +192,7 @@ class PyramidNet(nn.Module):
     def _wanted(self, rows: Mapping[str, Tensor], every: Tensor) -> dict[int, Tensor]:
         """Images to decode at each level: those of its heads and of all finer ones; all at the coarsest."""
         wanted: dict[int, Tensor] = {4: every}
-        levels = [(key.split("@")[0], level) for key, (level, _) in self.plan.items()]
+        levels = [(key.split("@")[0], level) for key, (level, _) in self.plan.items() if key not in self.branch]
         for i in range(4):
             asked = [rows[task] for task, level in levels if level <= i and task in rows]
             wanted[i] = torch.unique(torch.cat(asked)) if asked else every[:0]
@@ -166,9 +204,11 @@ def _places(inner: Tensor, outer: Tensor) -> Tensor:
     return torch.searchsorted(outer, inner)
 
 
-def _key(head: Head, apart: Collection[str]) -> str:
+def _key(head: Head, apart: Collection[str], branches: Collection[str]) -> tuple[str, int]:
+    """The name of the layers that the head shares, "task@stride", and the level that they see."""
     task, name = head.name.split("/")
-    return f"{task}@{STRIDES[_level(head)]}" + (f":{name}" if head.name in apart else "")
+    level = max(BRANCH_LEVEL, _level(head)) if task in branches else _level(head)
+    return f"{task}@{STRIDES[level]}" + (f":{name}" if head.name in apart else ""), level
 
 
 def _level(head: Head) -> int:

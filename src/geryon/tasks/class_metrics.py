@@ -48,7 +48,7 @@ class ClassTally:
         pairs = table[..., 1:, 1:]
         right = np.diagonal(pairs[..., :-1], axis1=-2, axis2=-1)
         truth, everything = pairs.sum(-1), pairs.sum((-1, -2))
-        present = (truth > 0).sum(-1)
+        present, commonest = (truth > 0).sum(-1), truth.max(-1, initial=0)
         found = pairs[..., :-1].sum(-2)
         recall = np.where(truth > 0, right / np.maximum(truth, 1), 0.0)
         by_name = {
@@ -59,8 +59,9 @@ class ClassTally:
             "accuracy": share(right.sum(-1), everything),
             "balanced_accuracy": share(recall.sum(-1), present),
             "weighted_f1": share((2 * truth * right / np.maximum(truth + found, 1)).sum(-1), everything),
-            "majority_accuracy": share(truth.max(-1, initial=0), everything),
+            "majority_accuracy": share(commonest, everything),
             "majority_balanced_accuracy": share(np.ones_like(everything), present),
+            "majority_weighted_f1": share(2 * commonest**2, (commonest + everything) * everything),
         }
         by_name.update(self._f_of_classes(table))
         return {name: float(value) if np.ndim(value) == 0 else value for name, value in by_name.items()}

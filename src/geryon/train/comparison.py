@@ -11,7 +11,7 @@ import numpy as np
 
 from geryon.atomic import whole_file
 from geryon.tasks.intervals import span
-from geryon.train import plots
+from geryon.train import interval_plot
 
 TABLE, PLOT = "table.md", "plot.svg"
 Results = Mapping[tuple[str, int], Mapping[str, Any]]
@@ -109,7 +109,7 @@ def report(experiment: Asked, done: Results, out: Path) -> Path:
     text += ["", *_costs(experiment, done)]
     with whole_file(out / TABLE) as fresh:
         fresh.write_text("\n".join(text) + "\n", encoding="utf-8")
-    plots.intervals(
+    interval_plot.intervals(
         out / PLOT,
         experiment.question,
         [(line.measure, line.run, line.value, line.low, line.high, line.seeds) for line in lines],

@@ -15,7 +15,7 @@ from geryon.tasks.class_metrics import ClassTally
 from geryon.tasks.task import Task
 from geryon.train import floors, leaks, scoring
 from geryon.train.bright import bright_piece
-from geryon.train.figures import class_names_of, figures_of
+from geryon.train.figures import OF_CLASSES, class_names_of, figures_of
 from geryon.train.protocols import MODEL, About, Row, by_group, rows_of
 from geryon.train.scoring import Piece
 
@@ -23,7 +23,7 @@ __all__ = ["MODEL", "Evaluation", "Look", "Predicts", "Row", "evaluate", "look_a
 
 
 class Predicts(Protocol):
-    """What evaluation needs of a model; a floor has it too. A folder of results has `find(case, image)` instead."""
+    """What evaluation needs of a model; a floor has it too."""
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -31,6 +31,17 @@ class Predicts(Protocol):
 
     def predict(self, image: np.ndarray, *, mpp: float) -> Any:
         """Objects and rasters by task, in the image's pixels."""
+
+
+class Finds(Protocol):
+    """Stands in a model's place where the case decides about the answer: a folder of results, networks of folds."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The tasks that it answers."""
+
+    def find(self, case: Any, image: np.ndarray) -> Any:
+        """As `Predicts.predict`, of this case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class Look:
 
 
 def evaluate(
-    model: Predicts,
+    model: Predicts | Finds,
     cases: Iterable[Any],
     *,
     tasks: Sequence[str] | None = None,
@@ -103,7 +114,7 @@ def evaluate(
 
 
 def look_at(
-    model: Predicts,
+    model: Predicts | Finds,
     cases: Sequence[Any],
     *,
     tasks: Sequence[str] | None = None,
@@ -131,18 +142,22 @@ def look_at(
 
 
 def _finder(model: Any) -> Callable[[Any, np.ndarray], Any]:
-    """Predictions as the network says them: calibration is applied to what is counted, so that both can be told."""
+    """Predictions as the network says them: calibration is applied to what is counted, so that both can be told.
+
+    Of a network its class maps too: they tell the classes of true objects whose places are given.
+    """
     bare = model
     if any(task.calibration for task in model.tasks):
         bare = replace(model, tasks=tuple(replace(task, calibration=None) for task in model.tasks))
-    return lambda case, image: bare.predict(image, mpp=case.mpp)
+    predict = getattr(bare, "predict_with_class_maps", bare.predict)
+    return lambda case, image: predict(image, mpp=case.mpp)
 
 
 def _name(model: Any) -> str:
     return str(getattr(model, "name", None) or getattr(getattr(model, "document", None), "name", type(model).__name__))
 
 
-def _asked(model: Predicts, names: Sequence[str] | None) -> dict[str, Task]:
+def _asked(model: Predicts | Finds, names: Sequence[str] | None) -> dict[str, Task]:
     own = {task.name: task for task in model.tasks}
     missing = [name for name in names or () if name not in own]
     if missing:
@@ -151,7 +166,8 @@ def _asked(model: Predicts, names: Sequence[str] | None) -> dict[str, Task]:
 
 
 def _colour_rows(cases: list[Any], train_cases: list[Any], pieces: Sequence[Piece], about: About) -> list[Row]:
-    """Floors by colour alone, of every task whose classes were scored; true outlines are given to them."""
+    """Floors by colour alone, of every task whose classes were scored; true outlines are given to them, so that they
+    stand beside what the model says of paired objects and of given ones."""
     rows: list[Row] = []
     for name in dict.fromkeys(p.task.name for p in pieces if p.matches is not None):
         some = [p for p in pieces if p.task.name == name and p.matches is not None]
@@ -165,9 +181,10 @@ def _colour_rows(cases: list[Any], train_cases: list[Any], pieces: Sequence[Piec
                 images=len(held),
                 objects=sum(_known(tally) for _, tally in tallies),
                 by=floor.name,
-                how="all true objects, outlines given; pooled over images",
+                how="all true objects, their outlines (of points: discs) given; pooled over images",
             )
-            rows += rows_of(by_group(tallies), {m: m for m in ("accuracy", "balanced_accuracy", "weighted_f1")}, its)
+            for start in ("", "given_") if any(p.given is not None for p in some) else ("",):
+                rows += rows_of(by_group(tallies), {m: start + m for m in OF_CLASSES}, its)
     return rows
 
 

@@ -1,7 +1,7 @@
-"""Experiments: several recipes that differ in one thing, several seeds, the same images to score them on.
+"""Experiments: recipes that differ in one thing, several seeds or folds, the same images to score them on.
 
-An experiment is a YAML file: a base recipe, what each run changes of it, the seeds, and what is measured. Each run
-is a folder that a later call takes over; the table and the plot are made from what is there.
+An experiment is a YAML file: a base recipe, what each run changes of it, the seeds, the folds, and what is measured.
+Each training is a folder that a later call takes over; the table and the plot are made from what is there.
 """
 
 from __future__ import annotations
@@ -14,50 +14,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from geryon.atomic import whole_file
+from geryon.errors import UsageError
 from geryon.events import Advanced, Finished, Started, Tell, nobody
-from geryon.nets.model import load_model
-from geryon.train import splits
-from geryon.train.augment import STRICT, AugmentSettings, augment
+from geryon.train.augment import STRICT
 from geryon.train.checkpoints import STATE
 from geryon.train.comparison import report
-from geryon.train.evaluate import Look, evaluate
-from geryon.train.fit import Fitted, Where, fit
+from geryon.train.fit import Where, fit
+from geryon.train.measures import RESULT, Measure, Training, keep_result, key_of, result_of
 from geryon.train.recipe import Recipe, parse_recipe, read_yaml, valid
-from geryon.train.source import Case, get_source
+from geryon.train.settings import SettingsError
 
 STAGE = "experiment"
-RESULT = "result.json"
 PREPARED = "prepared "
 """What `net.start` of a run writes before the name of a prepared recipe."""
-UNSEEN = AugmentSettings(
-    stain=0.35, stain_shift=0.08, white_balance=0.12, hue_degrees=20.0, colour_chance=1.0, blur_px=1.5, blur_chance=1.0
-)
-"""Another laboratory and scanner: colours further off than any run learns from, and a little out of focus."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """One figure that every run is scored by."""
-
-    __pydantic_config__ = STRICT
-
-    source: str
-    task: str
-    metric: str
-    """As `geryon evaluate` names it."""
-    only: str = ""
-    """Only images whose name begins so."""
-    first: int = 0
-    """Only so many images, spread evenly over the source; 0: all."""
-    unseen: bool = False
-    """With stain and scanner changed as no run has learnt."""
-
-    @property
-    def label(self) -> str:
-        return f"{self.source} {self.task} {self.metric}{', unseen stain and scanner' if self.unseen else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +39,11 @@ class Experiment:
     """Stands over the table and the plot."""
     base: Mapping[str, Any]
     """A recipe."""
-    runs: Mapping[str, Mapping[str, Any]]
+    runs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"base": {}})
     """Name -> what it changes of the base (a JSON merge patch, RFC 7386); the others are compared with the first."""
+    folds: int = 0
+    """Each run is trained so many times, each time without one fold of every source's groups (patients), and each
+    image is answered by a network that did not learn from its group; 0: once, on the split of the recipe."""
     measure: tuple[Measure, ...]
     """By what each run is scored, on images that it did not learn from."""
     prepare: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -86,10 +58,28 @@ class Experiment:
         """What the measures are called."""
         return tuple(measure.label for measure in self.measure)
 
-    def recipe(self, run: str, seed: int, out: Path) -> Recipe:
-        """The recipe of one run, checked like any other; `out` holds what was prepared."""
+    def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise SettingsError(what=f"it is {self.folds}, must be 0 or at least 2", where="folds", mend="change it")
+        merged = {run: merge_patch(self.base, patch) for run, patch in self.runs.items()}
+        chosen = [run for run, recipe in merged.items() if self.folds and recipe.get("train", {}).get("best")]
+        if chosen:
+            raise SettingsError(
+                what=f"train.best of {chosen[0]} would choose weights by the fold that is measured",
+                where="folds",
+                mend="leave train.best out",
+            )
+
+    def recipes(self, run: str, seed: int, out: Path) -> list[Recipe]:
+        """Those of one run: one, or one a fold."""
+        return [self.recipe(run, seed, out, fold) for fold in range(max(1, self.folds))]
+
+    def recipe(self, run: str, seed: int, out: Path, fold: int = 0) -> Recipe:
+        """The recipe of one training, checked like any other; `out` holds what was prepared."""
         merged = merge_patch(self.base, self.runs[run] if run in self.runs else self.prepare[run])
         merged["train"] = {**merged.get("train", {}), "seed": seed}
+        if self.folds and run in self.runs:
+            merged["split"] = {**merged.get("split", {}), "folds": self.folds, "fold": fold}
         start = str(merged.get("net", {}).get("start", ""))
         if start.startswith(PREPARED):
             merged["net"]["start"] = str(prepared(out, start.removeprefix(PREPARED), merged["name"]))
@@ -102,9 +92,9 @@ def prepared(out: Path, name: str, model: str) -> Path:
 
 
 def is_experiment(path: Path) -> bool:
-    """True for a document with runs: a recipe has none."""
+    """True for a document with a base recipe: a recipe has none."""
     raw = read_yaml(path)
-    return isinstance(raw, dict) and "runs" in raw
+    return isinstance(raw, dict) and "base" in raw
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -140,103 +130,60 @@ def conduct(
     """Every run that is not there yet, then the table and the plot; the table's path, None where it was stopped."""
     where, begun = Where(data=data, stop=stop, images=0), time.monotonic()
     for name in experiment.prepare:
-        recipe = experiment.recipe(name, experiment.seeds[0], out)
-        model = prepared(out, name, recipe.name)
-        if not model.exists() and not fit(recipe, out=model.parent, where=where, tell=tell).whole:
+        if not _prepare(experiment, name, out, where, tell):
             return None
-    recipes = {(run, seed): experiment.recipe(run, seed, out) for seed in experiment.seeds for run in experiment.runs}
-    tell(Started(stage=STAGE, total=len(recipes), unit="runs"))
-    for (run, seed), recipe in recipes.items():
-        folder, key = out / f"{run}-{seed}", key_of(recipe, experiment.measure)
+    runs = [(run, seed) for seed in experiment.seeds for run in experiment.runs]
+    tell(Started(stage=STAGE, total=len(runs), unit="runs"))
+    results = {}
+    for run, seed in runs:
+        recipes, folder = experiment.recipes(run, seed, out), out / f"{run}-{seed}"
+        key = key_of(recipes, experiment.measure)
         if result_of(folder, key) is None:
-            packs = out / f"{pack_name(recipe)}.pack"
-            fitted = fit(recipe, out=folder, where=replace(where, pack=packs), tell=tell)
-            if fitted.model is None:
+            trained = _train(recipes, folder, out, where, tell)
+            if trained is None:
                 return None
-            score(fitted, recipe, experiment.measure, data=data, folder=folder)
-            (folder / STATE).unlink(missing_ok=True)  # the result is whole: the state would only fill the disk
+            keep_result(folder, key, trained, experiment.measure, data)
+            for each in trained:
+                (each.folder / STATE).unlink(missing_ok=True)  # the result is whole: the state would only fill the disk
+        results[run, seed] = result_of(folder, key) or {}
         tell(Advanced(stage=STAGE, note=f"{run}, seed {seed}"))
     tell(Finished(stage=STAGE, seconds=time.monotonic() - begun))
-    results = {(r, s): result_of(out / f"{r}-{s}", key_of(x, experiment.measure)) for (r, s), x in recipes.items()}
-    return report(experiment, {task: done for task, done in results.items() if done}, out)
+    return report(experiment, results, out)
+
+
+def _train(recipes: Sequence[Recipe], folder: Path, out: Path, where: Where, tell: Tell) -> list[Training] | None:
+    """Fit what is not there yet; None where it was stopped."""
+    done = []
+    for fold, recipe in enumerate(recipes):
+        own = folder / f"fold-{fold}" if len(recipes) > 1 else folder
+        fitted = fit(recipe, out=own, where=replace(where, pack=out / f"{pack_name(recipe)}.pack"), tell=tell)
+        if fitted.model is None:
+            return None
+        done.append(Training(recipe=recipe, folder=own, fitted=fitted))
+    return done
+
+
+def _prepare(experiment: Experiment, name: str, out: Path, where: Where, tell: Tell) -> bool:
+    """Fit a prepared recipe that is not there, or was made by another recipe; False where it was stopped."""
+    recipe = experiment.recipe(name, experiment.seeds[0], out)
+    model, key = prepared(out, name, recipe.name), key_of([recipe], ())
+    if result_of(model.parent, key) is not None:
+        return True
+    if (model.parent / RESULT).exists():
+        raise UsageError(
+            what=f"what was prepared as {name} came from another recipe",
+            where=str(model.parent),
+            mend="remove that folder, or choose another --out",
+        )
+    fitted = fit(recipe, out=model.parent, where=where, tell=tell)
+    if fitted.whole:
+        done = [Training(recipe=recipe, folder=model.parent, fitted=fitted)]
+        keep_result(model.parent, key, done, (), where.data)
+    return fitted.whole
 
 
 def pack_name(recipe: Recipe) -> str:
-    """The same for runs that learn from the same samples."""
-    asked = [
-        recipe.tasks,
-        dict(recipe.classes),
-        recipe.cut,
-        recipe.mpp,
-        [(c.name, c.root, c.scales) for c in recipe.sources],
-    ]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-
-
-def key_of(recipe: Recipe, measures: Sequence[Measure]) -> str:
-    """SHA-256 of all that decides about a run's result."""
-    text = json.dumps([asdict(recipe), [asdict(m) for m in measures]], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def result_of(folder: Path, key: str) -> dict[str, Any] | None:
-    """What the run left, None where it has to be done (again)."""
-    path = folder / RESULT
-    if not path.exists():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found if found.get("key") == key else None
-
-
-def score(fitted: Fitted, recipe: Recipe, measures: Sequence[Measure], *, data: Path, folder: Path) -> None:
-    """Every figure of one model, with its bootstrap draws, into the run's result file."""
-    loaded, began = load_model(str(fitted.model)), time.monotonic()
-    figures: dict[str, dict[str, Any]] = {}
-    for some in _by_images(measures):
-        source = some[0].source
-        cases = test_cases(recipe, some[0], data, folder)
-        cases = [_in_unseen_colours(case) for case in cases] if some[0].unseen else cases
-        names = list(dict.fromkeys(m.task for m in some if m.task in recipe.tasks))
-        if not cases or not names:
-            continue
-        found = evaluate(loaded, cases, tasks=names, look=Look(source=source, keep_draws=True, unseen=True))
-        for measure in some:
-            row = found.figure(measure.task, measure.metric)
-            if row is not None:
-                figures[measure.label] = {**row.document(), "drawn": [round(v, 5) for v in row.drawn]}
-    document = {
-        "key": key_of(recipe, measures),
-        "figures": figures,
-        "steps": fitted.step,
-        "seconds": round(fitted.seconds, 1),
-        "scoring_seconds": round(time.monotonic() - began, 1),
-    }
-    with whole_file(folder / RESULT) as fresh:
-        fresh.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-def _by_images(measures: Sequence[Measure]) -> list[list[Measure]]:
-    """Measures that look at the same images, together."""
-    groups: dict[tuple[str, bool, str, int], list[Measure]] = {}
-    for m in measures:
-        groups.setdefault((m.source, m.unseen, m.only, m.first), []).append(m)
-    return list(groups.values())
-
-
-def test_cases(recipe: Recipe, measure: Measure, data: Path, folder: Path) -> list[Case]:
-    """Cases that the run did not learn from, by its saved split; of a source that it does not name, all."""
-    source, first = measure.source, measure.first
-    own = source in [choice.name for choice in recipe.sources]
-    value, root = recipe.source(source) if own else (get_source(source), source)
-    saved = splits.read(folder / splits.FILE) if own else {"cases": []}
-    # Another run may learn from what this one left out; all are scored on the same images.
-    learnt = {name for side in (splits.TRAIN, splits.LEFT_OUT) for name in splits.names_of(saved, source, side)}
-    cases = [c for c in value.cases(data / root) if c.name.startswith(measure.only) and c.name not in learnt]
-    if not first or len(cases) <= first:
-        return cases
-    return [cases[i * len(cases) // first] for i in range(first)]
-
-
-def _in_unseen_colours(case: Case) -> Case:
-    seed = int.from_bytes(hashlib.sha256(case.name.encode()).digest()[:8], "big")
-    return replace(case, image=lambda: augment(case.image(), np.random.default_rng(seed), UNSEEN))
+    """The same for runs that learn from the same samples: how often and how many of them is no part of it."""
+    choices = [{k: v for k, v in asdict(c).items() if k not in ("share", "first")} for c in recipe.sources]
+    asked = [recipe.tasks, dict(recipe.classes), recipe.cut, recipe.mpp, choices]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]

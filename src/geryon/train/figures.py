@@ -14,11 +14,12 @@ from geryon.tasks.calibration import Calibration, score_table
 from geryon.tasks.detection_metrics import FrocTally, PrecisionTally, by_level
 from geryon.tasks.panoptic_metrics import PanopticTally, panoptic_tally
 from geryon.tasks.probability_metrics import RankTally, ReliabilityTally, rank_tally, reliability_tally
-from geryon.train.protocols import PAIRED, UNCALIBRATED, About, Means, Row, by_group, rows_of
+from geryon.train.protocols import GIVEN, PAIRED, UNCALIBRATED, About, Means, Row, by_group, rows_of
 from geryon.train.scoring import OUTLINED_UM, Matches, Piece, at_depth, index_of, probabilities
 
 BOUNDED = ("pq", "dq", "sq", "aji", "dice")
 UNBOUNDED = ("object_f1", "object_dice", "object_hausdorff_px", "pq", "dice")
+OF_CLASSES = ("accuracy", "balanced_accuracy", "weighted_f1")
 
 
 def figures_of(pieces: Sequence[Piece], about: About, *, by_stratum: bool = False) -> list[Row]:
@@ -112,9 +113,23 @@ def _class_rows(pieces: Sequence[Piece], about: About) -> list[Row]:
         return rows
     if not is_tile:
         rows += rows_of(groups, {f"{m}/{name}": f"{m}/{name}" for m in ("f_c", "f1") for name in names}, every)
-    rows += rows_of(groups, {m: m for m in ("accuracy", "balanced_accuracy", "weighted_f1")}, known)
-    floor = {f"majority_{m}": m for m in ("accuracy", "balanced_accuracy")}
-    return rows + rows_of(groups, floor, replace(known, by="majority class"))
+    rows += rows_of(groups, {m: m for m in OF_CLASSES}, known)
+    return rows + rows_of(groups, {f"majority_{m}": m for m in OF_CLASSES}, replace(known, by="majority class"))
+
+
+def _given_rows(pieces: Sequence[Piece], about: About) -> list[Row]:
+    """Classes of true objects whose places are given; then the floor of always saying the commonest class."""
+    some = [replace(p, matches=p.given) for p in pieces if p.given is not None]
+    names = class_names_of(some) if some else ()
+    if not names:
+        return []
+    groups = by_group((p.group, class_tally_of(p, names)) for p in some)
+    objects = int(np.asarray(reduce(add, groups.values()).confusion)[1:, 1:].sum())
+    its = replace(about, images=len(some), objects=objects, how=f"{GIVEN[pieces[0].kind]}; pooled over images")
+    own = (*OF_CLASSES, *(f"f1/{name}" for name in names))
+    rows = rows_of(groups, {m: f"given_{m}" for m in own}, its)
+    floor = {f"majority_{m}": f"given_{m}" for m in OF_CLASSES}
+    return rows + rows_of(groups, floor, replace(its, by="majority class"))
 
 
 def _panoptic_rows(pieces: Sequence[Piece], about: About) -> list[Row]:
@@ -260,13 +275,13 @@ def rank_tally_of(piece: Piece, names: tuple[str, ...]) -> RankTally:
 
 Family = Callable[[Sequence[Piece], About], list[Row]]
 FAMILIES: dict[str, tuple[Family, ...]] = {
-    "objects": (_pixel_rows, _class_rows, _panoptic_rows, _precision_rows, _probability_rows),
-    "points": (_class_rows, _probability_rows),
+    "objects": (_pixel_rows, _class_rows, _given_rows, _panoptic_rows, _precision_rows, _probability_rows),
+    "points": (_class_rows, _given_rows, _probability_rows),
     "boxes": (_class_rows, _froc_rows, _precision_rows, _probability_rows),
     "tile": (_class_rows, _probability_rows),
     "foreground": (_pixel_rows,),
     "bright": (_pixel_rows,),
 }
 """What is reported of each kind of label."""
-ALSO_IN_PART: tuple[Family, ...] = (_froc_rows,)
+ALSO_IN_PART: tuple[Family, ...] = (_froc_rows, _given_rows)
 """Families that allow for images of which the source names some objects only."""

@@ -15,9 +15,9 @@ from geryon.space import units
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects
 from geryon.tasks import class_metrics, decoding
+from geryon.tasks.given import DISC_UM
 from geryon.tasks.task import Labelled, Task, get_task
 
-POINT_RADIUS_UM = 3.0
 RIDGE = 1e-3
 
 
@@ -123,7 +123,7 @@ def _labels_and_names(labelled: Labelled, shape: tuple[int, int], mpp: float) ->
     if labelled.points is not None:
         grid = shape if labelled.known is None else labelled.known.shape
         discs = np.zeros(grid, np.int32)
-        radius = max(round(units.px(POINT_RADIUS_UM, mpp * shape[1] / grid[1])), 1)
+        radius = max(round(units.px(DISC_UM, mpp * shape[1] / grid[1])), 1)
         for i, (x, y) in enumerate(labelled.points, start=1):
             cv2.circle(discs, (int(x), int(y)), radius, i, thickness=-1)
         return discs, dict(enumerate(labelled.point_classes, start=1))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from geryon.tasks import class_metrics, intervals
+from geryon.tasks.given import DISC_UM
 from geryon.train import scoring
 
 MODEL = "model"
@@ -31,6 +32,11 @@ RULES = {
     "accuracy": "of paired objects of known class",
     "balanced_accuracy": "mean recall of the classes, of paired objects of known class",
     "weighted_f1": "F1 of the classes weighted by how often they are true, of paired objects of known class",
+    "given_accuracy": "of all true objects of known class, their places given",
+    "given_balanced_accuracy": "mean recall of the classes, of all true objects of known class, their places given",
+    "given_weighted_f1": "F1 of the classes weighted by how often they are true, of all true objects of known class, "
+    "their places given",
+    "given_f1": "F1 of the class among all true objects of known class, their places given",
     "mpq": "PanNuke's mPQ: PQ by class in each image, mean of the classes that its truth has, then of the images",
     "mpq_plus": "CoNIC's mPQ+: PQ by class over all images together, mean of the classes of the truth",
     "pq/": "PQ of the class over all images together, IoU > 0.5",
@@ -47,6 +53,11 @@ PAIRED = {
     "points": f"paired by centroids within {scoring.POINT_UM:g} µm",
     "tile": "commonest class of the cells of each image",
     "boxes": f"paired by boxes of IoU {scoring.BOX_IOU:g} and more",
+}
+
+GIVEN = {
+    "objects": "class map pooled over each true outline",
+    "points": f"class map pooled within {DISC_UM:g} µm of each true point",
 }
 
 

@@ -22,10 +22,10 @@ from geryon.nets import weights
 from geryon.nets.model import Model, ResearchOnly, load_model
 from geryon.nets.weights import ModelDocument
 from geryon.train import calibration, tables
+from geryon.train.curves_page import write_curves
 from geryon.train.evaluate import Look, look_at
 from geryon.train.figures import figures_of
 from geryon.train.overlays import overlays
-from geryon.train.plot import write_curves
 from geryon.train.protocols import MODEL, Row
 from geryon.train.scoring import Piece
 from geryon.train.splits import VALIDATION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -13,6 +13,7 @@ from geryon.space import units
 from geryon.space.objects import Objects
 from geryon.tasks import class_metrics, decoding, detection_metrics, metrics
 from geryon.tasks.calibration import calibrated_p
+from geryon.tasks.given import given_classes
 from geryon.tasks.task import Labelled, Task
 
 OUTLINED_UM = 3.0
@@ -63,6 +64,8 @@ class Piece:
     group: str
     tally: metrics.Tally
     matches: Matches | None = None
+    given: Matches | None = None
+    """The true objects of known class, each paired with itself: their classes where their places are given."""
     cells: Cells | None = None
     mpp: float = 0.0
     """µm per pixel of the grid that was scored."""
@@ -78,14 +81,27 @@ def score_case(prediction: Any, case: Any, tasks: Mapping[str, Task], shape: tup
         if labelled.raster is not None:
             yield _tile(prediction.rasters[name], labelled, case, task)
         elif labelled.points is not None:
-            yield _points(prediction.objects[name], labelled, case, task, shape)
+            piece = _points(prediction.objects[name], labelled, case, task, shape)
+            yield replace(piece, given=_given(prediction, labelled, case, task, shape))
         elif labelled.boxes is not None:
             yield _boxes(prediction.objects[name], labelled, case, task, shape)
         elif labelled.objects is not None:
             drawn = getattr(prediction, "labels", {}).get(name)
-            yield _objects((prediction.objects[name], drawn), labelled, case, task, shape)
+            piece = _objects((prediction.objects[name], drawn), labelled, case, task, shape)
+            yield replace(piece, given=_given(prediction, labelled, case, task, shape))
         elif labelled.foreground is not None:
             yield _foreground(prediction.objects[name], labelled, case, task, shape)
+
+
+def _given(prediction: Any, labelled: Labelled, case: Any, task: Task, shape: tuple[int, int]) -> Matches | None:
+    """None where there is no class map (floors, folders of results), or no class in the label."""
+    said = getattr(prediction, "class_maps", {}).get(task.name)
+    found = said and given_classes(said, labelled, task, shape, case.mpp)
+    if not found:
+        return None
+    p, names = found
+    itself = np.repeat(np.arange(len(p))[:, None], 2, axis=1)
+    return Matches(score=np.full(len(p), 255, np.uint8), p=p, names=names, pairs=itself)
 
 
 def stratum_of(case: Any) -> str:

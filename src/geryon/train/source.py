@@ -109,6 +109,11 @@ def nothing(where: np.ndarray) -> Labelled:
     return Labelled(objects=np.zeros(where.shape, np.int32), known=where)
 
 
+def none_at_all(read: Callable[[], np.ndarray]) -> Labelled:
+    """None of a task's objects in the whole image."""
+    return nothing(np.ones(read().shape[:2], bool))
+
+
 def values(path: Path) -> np.ndarray:
     """The numbers of a one-channel image, as int32."""
     read = read_values(path)

@@ -2,7 +2,7 @@
 
 On a wholly frozen network (`freeze: true`) all that the start model answers stays as it is, bit by bit. What is learnt
 are heads of tasks that it does not have, and new classes of objects that it finds: a class map gets layers of its own
-beside the task's others. Features of a frozen network are shared by old and new heads, so one pass gives all.
+beside the task's others, a new task a small decoder. The encoder is shared by old and new heads: one pass gives all.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def plan(recipe: Recipe, start: ModelDocument | None) -> Plan:
     if apart:
         settings["apart"] = sorted({*settings.get("apart", ()), *apart})
     new = [t for t in mine if t.name not in old]
+    if new:  # what a frozen decoder has no features for, a new task may decode for itself
+        settings["branches"] = sorted({*settings.get("branches", ()), *(t.name for t in new)})
     return Plan(
         tasks=(
             *(_reclassed(d, taught[t.name]) if t.name in taught else d for d, t in theirs),

@@ -16,7 +16,7 @@ from geryon.nets.lite import LITE2, fill_from_imagenet, lite_stages
 from geryon.nets.pyramid import PyramidNet, chain, check_heads, plain_stages
 from geryon.nets.topologies import Head, check_settings, texts, whole_numbers
 
-DEFAULTS: dict[str, Any] = {"fine": (32, 96), "decoder": (48, 96, 128, 192, 192), "apart": ()}
+DEFAULTS: dict[str, Any] = {"fine": (32, 96), "decoder": (48, 96, 128, 192, 192), "apart": (), "branches": ()}
 
 
 class Encoder(nn.Module):
@@ -35,12 +35,13 @@ class Encoder(nn.Module):
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     """The network with these heads; settings: fine (two widths), decoder (five widths), apart (maps, "task/map", whose
-    hidden layer is their own and not their task's)."""
-    check_settings(settings, {"fine": whole_numbers(2, 1024), "decoder": whole_numbers(5, 1024), "apart": texts})
+    hidden layer is their own and not their task's), branches (tasks with a decoder of their own)."""
+    wanted = {"fine": whole_numbers(2, 1024), "decoder": whole_numbers(5, 1024), "apart": texts, "branches": texts}
+    check_settings(settings, wanted)
     check_heads("geryon-b", heads)
     chosen = {**DEFAULTS, **settings}
     encoder = Encoder(tuple(chosen["fine"]))
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"])
+    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def start_from_imagenet(network: PyramidNet) -> int:

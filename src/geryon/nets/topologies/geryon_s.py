@@ -18,7 +18,13 @@ from geryon.nets.lite import LITE0, fill_from_imagenet, lite_stages
 from geryon.nets.pyramid import PyramidNet, chain, check_heads, plain_stages
 from geryon.nets.topologies import Head, check_settings, texts, whole_numbers
 
-DEFAULTS: dict[str, Any] = {"encoder": "hybrid", "fine": (24, 40), "decoder": (24, 40, 64, 96, 96), "apart": ()}
+DEFAULTS: dict[str, Any] = {
+    "encoder": "hybrid",
+    "fine": (24, 40),
+    "decoder": (24, 40, 64, 96, 96),
+    "apart": (),
+    "branches": (),
+}
 
 
 class Encoder(nn.Module):
@@ -65,7 +71,8 @@ ENCODERS: dict[str, Callable[[Mapping[str, Any]], Encoder | Hybrid]] = {
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     """The network with these heads; settings: encoder, fine (hybrid's two widths), decoder (five widths),
-    apart (maps, "task/map", whose hidden layer is their own and not their task's)."""
+    apart (maps, "task/map", whose hidden layer is their own and not their task's),
+    branches (tasks with a decoder of their own)."""
     choices = ", ".join(ENCODERS)
     check_settings(
         settings,
@@ -74,12 +81,13 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
             "fine": whole_numbers(2, 1024),
             "decoder": whole_numbers(5, 1024),
             "apart": texts,
+            "branches": texts,
         },
     )
     check_heads("geryon-s", heads)
     chosen = {**DEFAULTS, **settings}
     encoder: Encoder | Hybrid = ENCODERS[chosen["encoder"]](chosen)
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"])
+    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def start_from_imagenet(network: PyramidNet) -> int:

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "fine": 24,
     "decoder": (24, 40, 64, 96, 96),
     "apart": (),
+    "branches": (),
 }
 PATCH_STRIDES = 8, 16, 32
 """Strides that a transformer's patches can have here; those of 14 pixels see the image a little smaller."""
@@ -67,7 +68,7 @@ ARGUMENTS: dict[str, Callable[[Any], str]] = {
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     """The network with these heads; settings: encoder (a name of timm), arguments of it, fine, decoder (widths),
-    apart (maps with layers of their own, nets/pyramid.py)."""
+    apart and branches (maps and tasks with layers of their own, nets/pyramid.py)."""
     timm = _timm()
     check_settings(
         settings,
@@ -77,12 +78,13 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
             "fine": lambda n: whole_numbers(1, 1024)([n]),
             "decoder": whole_numbers(5, 1024),
             "apart": texts,
+            "branches": texts,
         },
     )
     check_heads("timm", heads)
     chosen = {**DEFAULTS, **settings}
     encoder = TimmEncoder(chosen["encoder"], chosen["arguments"], chosen["fine"])
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"])
+    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def _said_of_arguments(given: Any) -> str:

@@ -14,9 +14,11 @@ import numpy as np
 
 from geryon.tasks.task import Labelled
 from geryon.train.hollows import hollows
-from geryon.train.source import Case, Source, picture, release, rgb, rows_of, values
+from geryon.train.source import Case, Source, none_at_all, picture, release, rgb, rows_of, values
 
 MPP = 0.62005
+BENIGN, NO_CANCER = "benign", "signet_ring"
+"""Goblet cells of benign mucosa look most like signet ring cells, and none of them is one."""
 
 
 def cases(root: Path) -> Iterator[Case]:
@@ -33,7 +35,10 @@ def cases(root: Path) -> Iterator[Case]:
             image=read,
             mpp=MPP,
             labels={"glands": partial(glands, mask, grade)},
-            hints={"lumina": partial(lumina, mask, read)},
+            hints={
+                "lumina": partial(lumina, mask, read),
+                **({NO_CANCER: partial(none_at_all, read)} if grade == BENIGN else {}),
+            },
             stratum=grade,
         )
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from geryon.errors import InputError
 from geryon.tasks.task import Labelled
-from geryon.train.source import Case, Source, natural, nothing, rgb, rows_of
+from geryon.train.source import Case, Source, natural, none_at_all, rgb, rows_of
 
 NAMES = ("adipose", "background", "debris", "lymphocytes", "mucus", "muscle", "normal", "stroma", "tumour")
 OURS = {
@@ -99,11 +99,6 @@ def released(root: Path) -> Iterator[Tile]:
 def tissue(read: Callable[[], np.ndarray], name: str) -> Labelled:
     """One class all over the tile."""
     return Labelled(raster=np.full(read().shape[:2], NAMES.index(name) + 1, np.int32), raster_names=NAMES)
-
-
-def none_at_all(read: Callable[[], np.ndarray]) -> Labelled:
-    """None in the whole tile."""
-    return nothing(np.ones(read().shape[:2], bool))
 
 
 KATHER_CRC = Source(

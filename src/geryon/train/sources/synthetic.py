@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -27,11 +27,16 @@ SHARES = (0.0, 0.3, 0.6, 1.0)
 def cases(root: Path) -> Iterator[Case]:
     """Squares of 320 µm from seeded slides, made when asked for; `root` is not looked at."""
     del root
-    for number in range(SLIDES):
+    yield from squares(range(FIRST_SEED, FIRST_SEED + SLIDES))
+
+
+def squares(seeds: Iterable[int]) -> Iterator[Case]:
+    """The squares of a slide of each seed; others than `cases` has are tissue that no model has learnt from."""
+    for number, seed in enumerate(seeds):
         slide = SyntheticSlide(
             width_um=SLIDE_UM,
             height_um=SLIDE_UM,
-            seed=FIRST_SEED + number,
+            seed=seed,
             mpp=MPP,
             malignant=SHARES[number % len(SHARES)],
         )
