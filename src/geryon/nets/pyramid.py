@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,19 +111,19 @@ class PyramidNet(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        widths: tuple[int, ...],
         narrow: tuple[int, ...],
         heads: tuple[Head, ...],
         apart: Collection[str] = (),
         branches: Collection[str] = (),
     ) -> None:
-        """`widths` are the channels of the encoder's features at each of STRIDES, `narrow` the decoder's.
+        """The encoder says the channels of its features at each of STRIDES (`widths`), `narrow` are the decoder's.
 
         The maps in `apart` ("task/map") have a hidden layer of their own: they are learnt beside frozen ones. So are
         the tasks in `branches`, which have a decoder of their own.
         """
         super().__init__()
         self.encoder = encoder
+        widths: Any = encoder.widths
         self.lateral = nn.ModuleList(nn.Conv2d(w, d, 1) for w, d in zip(widths, narrow, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(narrow[i + 1], narrow[i], 1, bias=False) for i in range(4))
         self.blend = nn.ModuleList(

@@ -41,7 +41,7 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     check_heads("geryon-b", heads)
     chosen = {**DEFAULTS, **settings}
     encoder = Encoder(tuple(chosen["fine"]))
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
+    return PyramidNet(encoder, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def start_from_imagenet(network: PyramidNet) -> int:

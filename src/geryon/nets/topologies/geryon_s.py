@@ -87,7 +87,7 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     check_heads("geryon-s", heads)
     chosen = {**DEFAULTS, **settings}
     encoder: Encoder | Hybrid = ENCODERS[chosen["encoder"]](chosen)
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
+    return PyramidNet(encoder, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def start_from_imagenet(network: PyramidNet) -> int:

@@ -84,7 +84,7 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     check_heads("timm", heads)
     chosen = {**DEFAULTS, **settings}
     encoder = TimmEncoder(chosen["encoder"], chosen["arguments"], chosen["fine"])
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
+    return PyramidNet(encoder, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def _said_of_arguments(given: Any) -> str:
