@@ -1,10 +1,11 @@
 """Which network? Equal steps on CoNSeP and GlaS training images, scored on held-back images and patients.
 
-    python -m benchmarks.topology [--data DIR] [--steps 400] [--out FOLDER]
+    python -m benchmarks.topology [--data DIR] [--steps 400] [--out FOLDER] [--only VARIANT ...] [--cost]
 
 One JSON line a variant: nuclei PQ (CoNSeP images K with K % 3 == 0), gland F1 and Dice (GlaS patients held back, no
 testA image), seconds of a window of 1216 px on one core, GFLOP a megapixel, parameters. A variant that FOLDER knows is
-not run again, so a stopped comparison goes on. Without the data it says so and exits 0.
+not run again, so a stopped comparison goes on. `--cost` trains nothing and measures seconds, operations and parameters
+of untrained networks, in turn. Without the data it says so and exits 0.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import argparse
 import json
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import about, interleaved, say
-from geryon.nets.model import HALO_PX, STEP_PX, Model, load_model
+from geryon import plugins
+from geryon.nets.engine import open_engine
+from geryon.nets.model import HALO_PX, STEP_PX, Model, heads_of, load_model
+from geryon.nets.topologies import TOPOLOGIES
+from geryon.nets.weights import ModelDocument, task_document
+from geryon.space.boxes import Frame
 from geryon.train.evaluate import Look, evaluate
 from geryon.train.fit import Where, fit
 from geryon.train.recipe import NetChoice, Recipe, SourceChoice, Split
@@ -35,6 +42,7 @@ VARIANTS: dict[str, NetChoice] = {
     ),
     "lite0, ImageNet": NetChoice(settings={"encoder": "lite0"}, start="imagenet"),
     "plain, scratch": NetChoice(settings={"encoder": "plain"}),
+    "geryon-b, ImageNet": NetChoice(name="geryon-b", start="imagenet"),
 }
 
 
@@ -45,7 +53,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs") / "topology")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--cost", action="store_true")
     args = parser.parse_args()
+    if args.cost:
+        models = {name: untrained(recipe_of(name, args, {"consep": [], "glas": []})) for name in args.only}
+        taken = seconds(models)
+        for name, model in models.items():
+            say(benchmark="topology", variant=name, **cost(model, taken[name]), **about())
+        return 0
     if not (args.data / "consep").is_dir() or not (args.data / "glas").is_dir():
         say(benchmark="topology", skipped="consep and glas are not under --data")
         return 0
@@ -113,21 +128,46 @@ def measured(name: str, args: argparse.Namespace, held: dict[str, list[Case]]) -
         "variant": name,
         "steps": fitted.step,
         **figures,
-        "window_seconds_one_core": round(seconds(model), 3),
-        "gflop_a_mpx": round(gflop_a_mpx(model), 1),
-        "parameters": sum(p.numel() for p in model.engine.network.parameters()),  # type: ignore[attr-defined]
+        **cost(model, seconds({name: model})[name]),
         **about(),
     }
 
 
-def seconds(model: Model) -> float:
-    """Median of a default window through the network."""
+def untrained(recipe: Recipe) -> Model:
+    """A model with the recipe's network as it is built."""
+    import torch
+
+    tasks = recipe.task_values()
+    document = ModelDocument(
+        name="untrained",
+        version="0",
+        topology=recipe.net.name,
+        settings=recipe.net.settings,
+        tasks=tuple(task_document(task) for task in tasks),
+    )
+    torch.manual_seed(0)
+    heads = heads_of(tasks, recipe.mpp)
+    network = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)(recipe.net.settings, heads)
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return Model(document=document, sha256="", tasks=tasks, engine=open_engine("cpu", document, tensors, heads))
+
+
+def seconds(models: dict[str, Model]) -> dict[str, float]:
+    """Medians of a default window through each network, the networks in turn."""
     side = STEP_PX + 2 * HALO_PX
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    from geryon.space.boxes import Frame
-
     box = Frame(name="task", mpp_x=0.5, mpp_y=0.5, width=side, height=side).box
-    return interleaved({"window": lambda: model.maps([image], [box])}, 5)["window"]
+    calls = {name: partial(model.maps, [image], [box]) for name, model in models.items()}
+    return interleaved(calls, 5)
+
+
+def cost(model: Model, window_seconds: float) -> dict[str, Any]:
+    """What a network takes: seconds of a window on one core, operations, parameters."""
+    return {
+        "window_seconds_one_core": round(window_seconds, 3),
+        "gflop_a_mpx": round(gflop_a_mpx(model), 1),
+        "parameters": sum(p.numel() for p in model.engine.network.parameters()),  # type: ignore[attr-defined]
+    }
 
 
 def gflop_a_mpx(model: Model) -> float:

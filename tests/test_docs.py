@@ -16,9 +16,9 @@ import pytest
 from geryon import plugins
 from geryon.cli import COMMANDS, command_parser
 from geryon.flows.measure import MEASURES
+from geryon.nets.catalogue import names_model, shipped_models
 from geryon.nets.engine import ENGINES
 from geryon.nets.foreign import IMPORTERS
-from geryon.nets.model import shipped_models
 from geryon.slides.normalise import NORMALISERS
 from geryon.slides.reader import READERS
 from geryon.store.export import EXPORTERS
@@ -65,10 +65,8 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
     for key, known in tables.items():
         given = getattr(args, key, None)
         values = [str(v) for v in (given if isinstance(given, list | tuple) else [given]) if v is not None]
-        # A model may also be a file of the reader's own.
-        found += [
-            f"{key} {v}" for v in values if v not in known and not (key == "model" and v.endswith(".safetensors"))
-        ]
+        # A model may also be a file of the reader's own, or lie on a hub.
+        found += [f"{key} {v}" for v in values if v not in known and not (key == "model" and names_model(v))]
     return found
 
 
@@ -163,7 +161,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["geryon-s", "geryon-s-research"])
 def test_shipped_models_open_and_say_their_terms(name: str) -> None:
-    from geryon.nets.model import find_model
+    from geryon.nets.catalogue import find_model
     from geryon.nets.weights import read_document
 
     path = find_model(name)

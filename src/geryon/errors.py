@@ -64,6 +64,10 @@ class SomeFailedError(GeryonError):
     exit_code = 6
 
 
+MACHINE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EIO)
+"""What the operating system says where the machine gave out, and not an input."""
+
+
 def from_os_error(error: OSError, *, where: str, doing: str) -> MachineError:
     """The MachineError that says what the operating system refused while `doing`."""
     mends = {

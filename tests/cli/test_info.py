@@ -12,6 +12,7 @@ import pytest
 
 from geryon.cli import info
 from geryon.errors import InputError, SomeFailedError
+from tests.nets import hubs
 
 
 def run(*words: object) -> int:
@@ -52,3 +53,36 @@ def test_of_several_the_others_are_told(png: Path, tmp_path: Path, capsys: pytes
         run(png, tmp_path / "none.svs", png, "--mpp", 4, "--json")
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("exit_code") for line in told] == [None, 3, None] and "no such file" in told[1]["error"]
+
+
+def test_a_model_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("geryon-s") == 0
+    text = capsys.readouterr().out
+    assert "geryon-s 0.3" in text and "nuclei: epithelial, inflammatory" in text and "ebhi_seg (CC BY 4.0)" in text
+
+
+def test_a_model_in_a_folder_of_ones_own_is_told_beside_slides(
+    png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = hubs.small_model(tmp_path / "lab.safetensors", use="research")
+    monkeypatch.setenv("GERYON_MODELS", str(tmp_path))
+    assert run("lab", png, "--mpp", 4, "--json") == 0
+    model, slide = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (model["name"], model["sha256"], model["use"], model["topology"]) == ("lab", digest, "research", "geryon-b")
+    assert model["tasks"].keys() == {"nuclei"} and model["path"] == str(tmp_path / "lab.safetensors")
+    assert slide["width_px"] == 600
+
+
+def test_a_slide_called_as_a_model_is_the_slide(
+    png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(png.parent)
+    png.rename("geryon-s")
+    assert run("geryon-s", "--mpp", 4, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["width_px"] == 600
+
+
+def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"none")
+    with pytest.raises(InputError, match="no safetensors file or is cut short"):
+        run(tmp_path / "a.safetensors")

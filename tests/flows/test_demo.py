@@ -64,7 +64,7 @@ def test_tiny_real_files_go_through(net: Model, tmp_path: Path, name: str) -> No
 
 def test_a_model_of_another_topology_is_refused(tmp_path: Path) -> None:
     from geryon.errors import InputError
-    from geryon.nets.model import find_model
+    from geryon.nets.catalogue import find_model
     from geryon.nets.weights import read_document, read_tensors, save_model
 
     path = find_model("geryon-s")

@@ -158,7 +158,7 @@ def test_what_can_not_be_started_from_is_told(weights: Path, tmp_path: Path) -> 
 def test_a_hub_that_does_not_answer_is_told(timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def silent(*_: Any) -> str:
+    def silent(*_: Any, **__: Any) -> str:
         raise ConnectionError("no route to the hub")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", silent)

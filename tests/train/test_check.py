@@ -13,12 +13,17 @@ import yaml
 
 from geryon.cli import main
 from geryon.errors import GeryonError, InputError, UsageError
-from geryon.train.check import check
+from geryon.events import nobody
+from geryon.train.begin import build
+from geryon.train.check import check, start_document
 from geryon.train.recipe import read_recipe
+from geryon.train.transfer import plan
 from tests.conftest import ROOT
+from tests.nets import hubs
 from tests.train import own_fakes
 from tests.train.fakes import blobs, image, mask
 
+WEIGHT = "lateral.0.weight"
 SMALL = {"settings": {"encoder": "plain", "decoder": [4, 4, 4, 4, 4]}}
 
 
@@ -118,6 +123,29 @@ def test_a_start_that_the_licence_forbids_or_nobody_has_is_told(tmp_path: Path) 
     assert "geryon-s-research is for research only, the recipe's licence is open" in str(refusal(path))
     path = written(tmp_path, "label_masks", net={**SMALL, "start": "none.safetensors"})
     assert "there is no such model file" in str(refusal(path))
+
+
+def test_a_start_may_lie_in_a_folder_of_ones_own_or_on_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = {"name": "geryon-b", "settings": hubs.SETTINGS}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GERYON_MODELS", str(tmp_path))
+    (tmp_path / "hub").mkdir()
+    client = hubs.Client(tmp_path / "hub", monkeypatch)
+    digest = hubs.small_model(tmp_path / "lab.safetensors")
+    hubs.small_model(tmp_path / "bound.safetensors", name="bound", use="research")
+    (tmp_path / "hub/b.safetensors").write_bytes((tmp_path / "lab.safetensors").read_bytes())
+    for start in ("lab", f"hub:lab/models/b.safetensors@v1#sha256={digest}"):
+        recipe = read_recipe(written(tmp_path, "label_masks", net={**net, "start": start}))
+        assert check(recipe, data=tmp_path).recipe.net.start == start
+        network = build(recipe, plan(recipe, start_document(recipe)), nobody)
+        assert np.allclose(network.state_dict()[WEIGHT].numpy(), hubs.small_tensors()[WEIGHT], atol=1e-3)
+    assert len(client.calls) == 1
+    for start, says in (
+        ("bound", "bound is for research only, the recipe's licence is open"),
+        ("lba", "no model is called 'lba'; choose one of bound, geryon-s, geryon-s-research, lab"),
+        (f"hub:lab/models/b.safetensors@v1#sha256={'0' * 64}", f"has SHA-256 {digest}, not 000"),
+    ):
+        assert says in str(refusal(written(tmp_path, "label_masks", net={**net, "start": start})))
 
 
 def test_a_public_source_that_is_not_there_is_told_with_its_own_files(tmp_path: Path) -> None:

@@ -51,7 +51,16 @@ def test_shipped_recipes_are_whole(path):
 
 
 def test_recipes_that_ship():
-    assert sorted(p.stem for p in RECIPES) == ["geryon-s", "geryon-s-research", "own-glands", "own-nuclei"]
+    ours = ["geryon-b", "geryon-b-research", "geryon-s", "geryon-s-research"]
+    assert sorted(p.stem for p in RECIPES) == [*ours, "own-glands", "own-nuclei"]
+
+
+@pytest.mark.parametrize("name", ["geryon-b", "geryon-b-research"])
+def test_recipes_of_the_larger_network_learn_what_the_smaller_does(name):
+    larger, smaller = (read_recipe(RECIPES[0].with_name(f"{n}.yaml")) for n in (name, name.replace("-b", "-s")))
+    assert larger.net.name == "geryon-b" and larger.net.start == "imagenet"
+    for field in ("licence", "tasks", "cut", "sources", "split"):
+        assert getattr(larger, field) == getattr(smaller, field)
 
 
 @pytest.mark.parametrize(("name", "held_out"), [("geryon-s", 4), ("geryon-s-research", 7)])

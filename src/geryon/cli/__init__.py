@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,11 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 from geryon import __version__
-from geryon.errors import GeryonError, MachineError, from_os_error
+from geryon.errors import MACHINE_ERRNOS, GeryonError, MachineError, from_os_error
 
 COMMANDS = {
     "demo": ("geryon.cli.demo", "a synthetic slide through the whole of segment, with a picture"),
-    "info": ("geryon.cli.info", "what a slide is: size, µm per pixel and where it came from, levels, tissue"),
+    "info": (
+        "geryon.cli.info",
+        "what a slide is: size, µm per pixel and where it came from, levels, tissue; or a model",
+    ),
     "segment": ("geryon.cli.segment", "find nuclei, glands, lumina and tissue classes on slides"),
     "export": ("geryon.cli.export", "write results for other tools: geojson (QuPath), csv"),
     "fit": ("geryon.cli.fit", "train a network from a recipe"),
@@ -24,8 +26,6 @@ COMMANDS = {
     "synth": ("geryon.cli.synth", "make a synthetic slide with exact truth"),
     "import-weights": ("geryon.cli.import_weights", "turn published weights of others into a model file"),
 }
-
-_MACHINE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.EIO}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def run(module: ModuleType, args: argparse.Namespace) -> int:
             "out of memory; close other programs, or use smaller windows; finished work is kept", MachineError.exit_code
         )
     except OSError as error:
-        if error.errno not in _MACHINE_ERRNOS:
+        if error.errno not in MACHINE_ERRNOS:
             raise
         told = from_os_error(error, where=str(error.filename or ""), doing="reading or writing")
         return _fail(str(told), told.exit_code)

@@ -29,7 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("model", help="a shipped model, a .safetensors file, or a folder of results (see below)")
+    parser.add_argument(
+        "model", help="a model (name, .safetensors file or hub:... place) or a folder of results (see below)"
+    )
     parser.add_argument("--source", required=True, help="name of the labelled source, such as glas")
     parser.add_argument("--root", type=Path, help="folder that holds the source's files (without --recipe: needed)")
     parser.add_argument("--recipe", type=Path, help="the recipe that describes the source, such as your own files")
@@ -109,7 +111,7 @@ def _answers(args: argparse.Namespace, cases: Sequence[Any]) -> Any:
 def _calibrated(args: argparse.Namespace, pieces: Sequence[Any], about: Any) -> tuple[Any, ...]:
     """Write the model with its calibration; what that is worth, by cross-fitting."""
     from geryon.errors import InputError
-    from geryon.nets.model import find_model
+    from geryon.nets.catalogue import find_model
     from geryon.train import calibration
 
     found = calibration.fit_calibrations(pieces)

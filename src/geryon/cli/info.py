@@ -1,4 +1,4 @@
-"""geryon info: what a slide is, before any time is spent on it."""
+"""geryon info: what a slide or a model is, before any time is spent on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geryon.errors import GeryonError, SomeFailedError
+from geryon.nets.catalogue import find_model, names_model
+from geryon.nets.weights import file_sha256, read_document
 from geryon.slides.reader import Slide, open_slide
 from geryon.slides.tissue import low_power, tissue_mask
 
@@ -16,7 +18,10 @@ from geryon.slides.tissue import low_power, tissue_mask
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "slides", nargs="+", type=Path, metavar="SLIDE", help="slide files, pictures or OME-Zarr folders"
+        "given",
+        nargs="+",
+        metavar="SLIDE",
+        help="slide files, pictures or OME-Zarr folders; or models: names, .safetensors files, places on a hub",
     )
     parser.add_argument("--mpp", type=float, help="µm per pixel of level 0; beats what the file says")
     parser.add_argument("--reader", help="the reader to use in place of the choice by content")
@@ -25,26 +30,66 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what each slide is; of several, those that can't be used come in a table at the end."""
+    """Print what each slide or model is; of several, those that can't be used come in a table at the end."""
     failed: list[GeryonError] = []
-    for path in args.slides:
+    for given in args.given:
         try:
-            facts = slide_facts(path, mpp=args.mpp, reader=args.reader, tissue=not args.no_tissue)
+            facts, lines = _of_model(given) if is_model(given) else _of_slide(given, args)
         except GeryonError as error:
-            if len(args.slides) == 1:
+            if len(args.given) == 1:
                 raise
             failed.append(error)
             if args.json:
-                print(json.dumps({"path": str(path), "error": str(error), "exit_code": error.exit_code}))
+                print(json.dumps({"path": given, "error": str(error), "exit_code": error.exit_code}))
             continue
-        print(json.dumps(facts, ensure_ascii=False) if args.json else _as_text(facts), flush=True)
+        print(json.dumps(facts, ensure_ascii=False) if args.json else _as_text(facts, lines), flush=True)
     if not failed:
         return 0
     for reason in failed:
         print(f"failed: {reason}", file=sys.stderr)
     raise SomeFailedError(
-        what=f"{len(failed)} of {len(args.slides)} slides can't be used", mend="the reasons stand above, one a slide"
+        what=f"{len(failed)} of {len(args.given)} slides can't be used", mend="the reasons stand above, one a slide"
     )
+
+
+def is_model(given: str) -> bool:
+    """True for what names a model; a slide may be called as a model is, and is then meant where it lies at hand."""
+    return names_model(given) and (given.endswith(".safetensors") or not Path(given).exists())
+
+
+def model_facts(given: str) -> dict[str, Any]:
+    """All that a model file says of itself, as plain values ready for JSON."""
+    path = find_model(given)
+    document = read_document(path)
+    return {
+        "path": str(path),
+        "name": document.name,
+        "version": document.version,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        "use": document.use,
+        "topology": document.topology,
+        "settings": dict(document.settings),
+        "mpp": document.mpp,
+        "tasks": {task.name: list(task.class_names) for task in document.task_values()},
+        "calibrated": sorted(document.calibration),
+        "sources": [{"name": s.name, "licence": s.licence, "use": s.use} for s in document.sources],
+    }
+
+
+def _of_model(given: str) -> tuple[dict[str, Any], dict[str, str]]:
+    facts = model_facts(given)
+    classes = ((name, f": {', '.join(names)}" if names else "") for name, names in facts["tasks"].items())
+    sources = [f"{source['name']} ({source['licence']})" for source in facts["sources"]]
+    return facts, {
+        "model": f"{facts['name']} {facts['version']}, {facts['bytes'] / 1e6:.1f} MB, SHA-256 {facts['sha256']}",
+        "use": facts["use"],
+        "topology": facts["topology"],
+        "input": f"{facts['mpp']:g} µm/px",
+        "tasks": "; ".join(name + of for name, of in classes),
+        "calibrated": ", ".join(facts["calibrated"]) or "no task",
+        "sources": "; ".join(sources) or "not stated",
+    }
 
 
 def slide_facts(path: Path, *, mpp: float | None, reader: str | None, tissue: bool) -> dict[str, Any]:
@@ -78,10 +123,11 @@ def _look(slide: Slide) -> tuple[float, tuple[str, ...]]:
     return round(tissue_mask(slide, seen).area_mm2, 6), damage
 
 
-def _as_text(facts: dict[str, Any]) -> str:
+def _of_slide(given: str, args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    facts = slide_facts(Path(given), mpp=args.mpp, reader=args.reader, tissue=not args.no_tissue)
     levels = ", ".join(f"{at['width_px']} x {at['height_px']} (1/{at['downsample']:g})" for at in facts["levels"])
     x, y = facts["mpp_x"], facts["mpp_y"]
-    lines = {
+    return facts, {
         "reader": facts["reader"],
         "size": f"{facts['width_px']} x {facts['height_px']} px, {facts['area_mm2']:g} mm²",
         "µm/px": f"{x:g}" + (f" x {y:g}" if x != y else "") + f" ({facts['mpp_source']})",
@@ -89,5 +135,8 @@ def _as_text(facts: dict[str, Any]) -> str:
         "levels": levels,
         "tissue": "not looked for" if facts["tissue_mm2"] is None else f"{facts['tissue_mm2']:g} mm²",
     }
-    text = [facts["path"], *(f"  {name:<10}{value}" for name, value in lines.items())]
-    return "\n".join([*text, *(f"  warning   {w}" for w in facts["warnings"])])
+
+
+def _as_text(facts: dict[str, Any], lines: dict[str, str]) -> str:
+    text = [facts["path"], *(f"  {name:<12}{value}" for name, value in lines.items())]
+    return "\n".join([*text, *(f"  {'warning':<12}{w}" for w in facts.get("warnings", ()))])

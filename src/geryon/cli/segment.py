@@ -39,7 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--model", default="geryon-s", help="a shipped model or a .safetensors file (default: %(default)s)"
+        "--model",
+        default="geryon-s",
+        help="a name, a .safetensors file, or hub:OWNER/NAME/FILE[@REVISION][#sha256=HEX] (default: %(default)s)",
     )
     add_tasks(parser)
     parser.add_argument("--mpp", type=float, help="µm per pixel of the slides, where the file is silent or wrong")

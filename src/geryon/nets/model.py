@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from geryon.errors import InputError, UsageError
+from geryon.errors import UsageError
+from geryon.nets.catalogue import find_model
 from geryon.nets.engine import Engine, MapsOfWindow, open_engine
 from geryon.nets.image import at_model_mpp, checked
 from geryon.nets.mosaic import Mosaic, core_of
@@ -145,7 +145,7 @@ class Model:
 
 
 def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] | str | None = None) -> Model:
-    """The model of that name (shipped with the package) or in that .safetensors file."""
+    """The model of that name, in that .safetensors file, or at that place of a hub (nets/catalogue.py)."""
     path = find_model(name)
     document = read_document(path)
     if document.use == "research":
@@ -157,32 +157,6 @@ def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] |
     chosen = choose(document.task_values(), tasks)
     opened = open_engine(engine, document, read_tensors(path), heads_of(chosen, document.mpp))
     return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened)
-
-
-def find_model(name: str | Path) -> Path:
-    """The file of a shipped model, or the path itself."""
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.is_file():
-        if not path.is_file():
-            raise InputError(what="there is no such model file", where=str(path), mend="check the path")
-        return path
-    shipped = resources.files("geryon") / "weights" / f"{name}.safetensors"
-    if not shipped.is_file():
-        raise UsageError(
-            what=f"no model is called {name!r}",
-            mend=f"choose one of {', '.join(shipped_models()) or '(none is shipped)'} or give a .safetensors file",
-        )
-    return Path(str(shipped))
-
-
-def shipped_models() -> list[str]:
-    """Names of the models inside the package."""
-    folder = resources.files("geryon") / "weights"
-    if not folder.is_dir():
-        return []
-    return sorted(
-        entry.name.removesuffix(".safetensors") for entry in folder.iterdir() if entry.name.endswith(".safetensors")
-    )
 
 
 def choose(tasks: Sequence[Task], asked: Sequence[str] | str | None) -> tuple[Task, ...]:

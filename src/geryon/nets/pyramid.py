@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,26 @@ class Residual(nn.Module):
         return functional.relu(self.skip(x) + self.body(x))
 
 
+def plain_stages(widths: tuple[int, ...]) -> nn.ModuleList:
+    """3 x 3 convolutions only, which processors like: ends at strides 2, 4, 8, ..."""
+    stem = [*convolution(3, widths[0], 3, stride=2), nn.ReLU(inplace=True), Residual(widths[0], widths[0], 1)]
+    stages: list[nn.Module] = [nn.Sequential(*stem)]
+    stages += [
+        nn.Sequential(Residual(wide, out, 2), Residual(out, out, 1))
+        for wide, out in zip(widths, widths[1:], strict=False)
+    ]
+    return nn.ModuleList(stages)
+
+
+def chain(stages: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """The output of each stage, each fed with the one before."""
+    taps = []
+    for stage in stages:
+        x = stage(x)
+        taps.append(x)
+    return taps
+
+
 class Branch(nn.Module):
     """A small decoder of one task's own over all features of the encoder, to the stride of `level`."""
 
@@ -90,19 +111,19 @@ class PyramidNet(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        widths: tuple[int, ...],
         narrow: tuple[int, ...],
         heads: tuple[Head, ...],
         apart: Collection[str] = (),
         branches: Collection[str] = (),
     ) -> None:
-        """`widths` are the channels of the encoder's features at each of STRIDES, `narrow` the decoder's.
+        """The encoder says the channels of its features at each of STRIDES (`widths`), `narrow` are the decoder's.
 
         The maps in `apart` ("task/map") have a hidden layer of their own: they are learnt beside frozen ones. So are
         the tasks in `branches`, which have a decoder of their own.
         """
         super().__init__()
         self.encoder = encoder
+        widths: Any = encoder.widths
         self.lateral = nn.ModuleList(nn.Conv2d(w, d, 1) for w, d in zip(widths, narrow, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(narrow[i + 1], narrow[i], 1, bias=False) for i in range(4))
         self.blend = nn.ModuleList(

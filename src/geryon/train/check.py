@@ -18,7 +18,8 @@ import torch
 from geryon import plugins
 from geryon.errors import GeryonError, UsageError
 from geryon.events import Tell, Warned, nobody
-from geryon.nets.model import find_model, heads_of, shipped_models
+from geryon.nets.catalogue import find_model, names_model
+from geryon.nets.model import heads_of
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, read_document, read_tensors
 from geryon.train import own, splits
@@ -157,7 +158,7 @@ def start_tensors(recipe: Recipe) -> dict[str, np.ndarray]:
 def of_topology(recipe: Recipe, name: str) -> Callable[..., Any] | None:
     """The topology's function of that name, where the recipe starts from a place that is no model of ours."""
     start = recipe.net.start
-    if start in ("", "imagenet", *shipped_models()) or start.endswith(".safetensors") or Path(start).is_file():
+    if start in ("", "imagenet") or names_model(start) or Path(start).is_file():
         return None
     make = plugins.look_up(TOPOLOGIES, "geryon.topologies", recipe.net.name)
     found: Callable[..., Any] | None = getattr(sys.modules[make.__module__], name, None)

@@ -63,7 +63,7 @@ class NetChoice:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the topology."""
     start: str = ""
-    """Where weights come from at first: "" (random), "imagenet", a shipped model or the path of a model file.
+    """Where weights come from at first: "" (random), "imagenet", or a model: name, path or hub:OWNER/NAME/FILE.
 
     Settings that are left out are then that model's.
     """

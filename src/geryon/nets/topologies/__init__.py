@@ -14,6 +14,7 @@ from geryon.errors import UsageError
 
 TOPOLOGIES = {
     "geryon-s": "geryon.nets.topologies.geryon_s:build",
+    "geryon-b": "geryon.nets.topologies.geryon_b:build",
     "cerberus": "geryon.nets.topologies.cerberus:build",
     "timm": "geryon.nets.topologies.timm_:build",
 }

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geryon.errors import InputError, MissingPartError, UsageError
+from geryon.nets import hub
 from geryon.nets.pyramid import STRIDES, PyramidNet, Residual, check_heads, convolution
 from geryon.nets.topologies import Head, check_settings, texts, whole_numbers
 from geryon.nets.weights import ModelDocument, SourceDocument
@@ -83,7 +84,7 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     check_heads("timm", heads)
     chosen = {**DEFAULTS, **settings}
     encoder = TimmEncoder(chosen["encoder"], chosen["arguments"], chosen["fine"])
-    return PyramidNet(encoder, encoder.widths, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
+    return PyramidNet(encoder, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
 def _said_of_arguments(given: Any) -> str:
@@ -264,9 +265,7 @@ def _config(place: str) -> dict[str, Any]:
 
 def _fetched(place: str) -> Path:
     _timm()  # brings the hub's client
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(place, "config.json"))
+    return hub.download(place, "config.json")
 
 
 def _pretrained(config: Mapping[str, Any]) -> Mapping[str, Any]:
