@@ -207,8 +207,8 @@ def _signets(world: World, canvas: Canvas, h: np.ndarray, e: np.ndarray) -> np.n
     np.copyto(e, 0.30 + 0.06 * mid, where=inside)
     np.copyto(h, 0.32 + 0.06 * mid + 0.04 * fine, where=inside)
     soft = np.clip(_depth(of, canvas) / 0.9, 0, 1) * (of > 0)
-    e += soft * (0.05 + 0.10 * tint + 0.03 * mid + 0.05 * fine - e)
-    h += soft * (0.05 + 0.17 * tint + 0.03 * mid + 0.08 * fine - h)
+    e += soft * (0.05 + 0.22 * tint + 0.03 * mid + 0.06 * fine - e)
+    h += soft * (0.05 + 0.28 * tint + 0.03 * mid + (0.08 + 0.06 * tint) * fine - h)
     return inside
 
 

@@ -41,7 +41,7 @@ class Signets:
     dense: np.ndarray
     """float64 [n, corner, 2]: the dense cytoplasm around it, of other cells that are cut at their edge"""
     tint: np.ndarray
-    """float64 [n] in 0..1: how blue the mucin is"""
+    """float64 [n] in 0..1: from clear mucin to granular lilac"""
     nuclei: Cells
 
 
