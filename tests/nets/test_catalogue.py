@@ -240,3 +240,11 @@ def test_the_real_client_fetches_from_a_server_and_the_copy_needs_none(store: Pa
     assert fault["exit_code"] == 3 and "can't be fetched" in fault["error"]
     again = told(PLACE, endpoint=endpoint)
     assert again.returncode == 0 and json.loads(again.stdout)["sha256"] == digest
+
+
+def test_a_file_of_that_name_beside_does_not_stand_in_for_a_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "geryon-s").write_text("no model")
+    assert find_model("geryon-s").name == "geryon-s.safetensors"

@@ -19,6 +19,7 @@ from geryon.train.comparison import lines_of
 from geryon.train.experiment import Experiment, conduct, merge_patch, read_experiment
 from geryon.train.measures import Measure
 from geryon.train.source import SOURCES, Case, get_source
+from geryon.train.trainings import Training
 from tests.train import fakes
 
 TINY = {
@@ -73,9 +74,13 @@ def test_runs_are_done_once_and_compared(tmp_path: Path, monkeypatch: pytest.Mon
         raise AssertionError("a finished run is done again")
 
     monkeypatch.setattr(module, "fit", twice)
-    assert conduct(read_experiment(path), out=tmp_path / "out", data=tmp_path) == tmp_path / "out" / "table.md"
-    with pytest.raises(AssertionError, match="done again"):
-        changed = replace(read_experiment(path), measure=(Measure(source="glas", task="lumina", metric="bright_dice"),))
+    asked = read_experiment(path)
+    assert conduct(asked, out=tmp_path / "out", data=tmp_path) == tmp_path / "out" / "table.md"
+    other = replace(asked, measure=(Measure(source="glas", task="lumina", metric="bright_pq"),))
+    scored = conduct(other, out=tmp_path / "out", data=tmp_path)
+    assert scored is not None and "lumina bright_pq | lumina alone" in scored.read_text(), "scored, not trained again"
+    changed = replace(asked, base=merge_patch(asked.base, {"train": {"lr": 0.5}}))
+    with pytest.raises(UsageError, match="another recipe.*remove that folder"):
         conduct(changed, out=tmp_path / "out", data=tmp_path)
 
 
@@ -99,15 +104,85 @@ def test_differences_are_of_the_same_draws() -> None:
     assert (second.difference_low, second.difference_high) == pytest.approx((0.02, 0.02))
 
 
-def test_faults_of_an_experiment_are_told(tmp_path: Path) -> None:
-    wrong = TINY | {"sed": [1]}
-    with pytest.raises(UsageError, match="sed.*seeds"):
-        read_experiment(write(tmp_path / "a.yaml", wrong))
-    wrong = TINY | {"runs": {"both": {"tasks": ["gland"]}}}
-    path = write(tmp_path / "b.yaml", wrong)
-    assert main(["fit", str(path), "--check"]) == 2
-    assert main(["fit", str(path), "--out", str(tmp_path / "out"), "--data", str(tmp_path)]) == 2
+def test_an_undefined_figure_is_a_dash_and_other_images_are_not_compared() -> None:
+    asked = Experiment(
+        question="",
+        base={},
+        runs={"a": {}, "b": {}},
+        seeds=(0, 1),
+        measure=(Measure(source="s", task="t", metric="pq"),),
+    )
+    label = asked.labels[0]
+    whole = {"value": 0.5, "drawn": [0.4, 0.6], "cases": "x"}
+    results = {
+        ("a", 0): {"figures": {label: whole}},
+        ("a", 1): {"figures": {label: whole}},
+        ("b", 0): {"figures": {label: {"value": None, "drawn": [], "cases": "x"}}},
+        ("b", 1): {"figures": {label: whole}},
+    }
+    first, second = lines_of(asked, results)
+    assert first.value == 0.5 and np.isnan(second.value) and np.isnan(second.difference)
+    for seed in (0, 1):
+        results["b", seed] = {"figures": {label: whole | {"value": 0.7, "cases": "y"}}}
+    _, second = lines_of(asked, results)
+    assert second.value == 0.7 and np.isnan(second.difference) and np.isnan(second.difference_low)
+
+
+def test_all_faults_of_an_experiment_are_told_before_the_first_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.MAKERS["glas"](tmp_path / "glas")
+    wrong = TINY | {
+        "runs": {"good": {}, "bad": {"tasks": ["gland"]}, "worse": {"net": {"start": "prepared sen"}}},
+        "prepare": {"seen": {"train": {"steps": 0}}},
+        "measure": [
+            {"source": "glass", "task": "glands", "metric": "object_f1"},
+            {"source": "glas", "task": "nuclei", "metric": "objct_f1", "by": "coin"},
+        ],
+    }
+    path = write(tmp_path / "a.yaml", wrong)
+    for more in (["--check"], ["--out", str(tmp_path / "out")]):
+        assert main(["fit", str(path), "--data", str(tmp_path), *more]) == 2
+        said = capsys.readouterr().err
+        for text in (
+            "bad: ",
+            "did you mean glands",
+            "there is no prepared sen before it; did you mean seen",
+            "seen: ",
+            "no source is called 'glass'; did you mean glas",
+            "no task of the runs is called 'nuclei'",
+            "no metric is called 'objct_f1'; did you mean object_f1",
+            "no floor is called 'coin'",
+        ):
+            assert text in said, text
     assert not (tmp_path / "out").exists()
+    assert main(["fit", str(write(tmp_path / "b.yaml", TINY)), "--check", "--data", str(tmp_path / "no")]) == 3
+    assert main(["fit", str(write(tmp_path / "b.yaml", TINY)), "--check", "--minutes", "3"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"sed": [1]}, "sed.*seeds"),
+        ({"runs": {}}, "runs is empty"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"measure": []}, "measure is empty"),
+        ({"runs": {"a/b": {}}}, "no name of a folder"),
+        ({"runs": {"a": {}}, "prepare": {"a": {}}}, "the same name"),
+        ({"folds": 1}, "folds is 1"),
+        ({"folds": 2, "base": {"train": {"best": "nuclei/inside dice"}}}, r"train\.best of both, lumina alone"),
+    ],
+)
+def test_an_experiment_that_can_not_be_is_refused_when_read(more: dict[str, object], says: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_experiment(write(tmp_path / "a.yaml", TINY | more))
+
+
+def test_lists_of_groups_lie_beside_the_experiment(tmp_path: Path) -> None:
+    write(tmp_path / "away.yaml", {"glas": ["testA*"], "consep": ["1"]})
+    document = TINY | {"base": TINY["base"] | {"split": {"held_out": {"file": "away.yaml"}}}}
+    asked = read_experiment(write(tmp_path / "a.yaml", document))
+    assert asked.recipe("both", 0, tmp_path).split.held_out == {"glas": ("testA*",)}
 
 
 def test_a_patch_of_null_removes() -> None:
@@ -133,7 +208,7 @@ def test_a_run_can_start_from_what_was_prepared(tmp_path: Path) -> None:
     assert conduct(asked, out=tmp_path / "out", data=tmp_path) is not None
     card = json.loads((tmp_path / "out" / "from it-0" / "result.json").read_text())
     document["prepare"] = {"seen": patch | {"train": {"lr": 0.5}}}
-    with pytest.raises(UsageError, match="came from another recipe"):
+    with pytest.raises(UsageError, match="another recipe.*remove that folder"):
         conduct(read_experiment(write(tmp_path / "c.yaml", document)), out=tmp_path / "out", data=tmp_path)
     assert card["steps"] == 1 and (tmp_path / "out" / "prepared" / "seen" / "tiny.safetensors").exists()
 
@@ -145,12 +220,11 @@ def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, mon
     of_f1 = TINY["measure"][0]
     given = [of_f1 | {"metric": "given_accuracy", "by": by} for by in ("model", "majority class")]
     document["measure"] = [of_f1, of_f1 | {"stratum": "benign"}, *given]
-    answered: dict[str, set[str]] = {}
+    answered: dict[str, frozenset[str]] = {}
     find = measures.ByFold.find
 
     def noted(self: measures.ByFold, case: Case, image: np.ndarray) -> Prediction:
-        able = [i for i, names in enumerate(self.learnt) if case.name not in names]
-        answered[case.name] = self.learnt[able[0]]
+        answered[case.name] = self.learnt[self.fold(case)]
         return find(self, case, image)
 
     monkeypatch.setattr(measures.ByFold, "find", noted)
@@ -169,6 +243,29 @@ def test_each_image_is_answered_by_a_network_of_another_fold(tmp_path: Path, mon
     assert given["images"] == len(every) and given["objects"] > 0, "true outlines are given, whatever was found"
 
 
-def test_folds_do_not_choose_by_what_is_measured() -> None:
-    with pytest.raises(ValueError, match=r"train\.best"):
-        Experiment(question="", base={"train": {"best": "nuclei/inside dice"}}, folds=3, measure=())
+def test_in_folds_what_a_network_starts_from_has_not_seen_its_images_either(tmp_path: Path) -> None:
+    fakes.MAKERS["glas"](tmp_path / "glas")
+    document = TINY | {"folds": 2, "seeds": [0, 1], "measure": TINY["measure"][:1]}
+    document["base"] = TINY["base"] | {"split": {}}
+    document |= {"prepare": {"before": {}}, "runs": {"from it": {"net": {"start": "prepared before"}}}}
+    asked = read_experiment(write(tmp_path / "folds.yaml", document))
+    assert conduct(asked, out=tmp_path / "out", data=tmp_path) is not None
+    every = {case.name for case in get_source("glas").cases(tmp_path / "glas")}
+    for seed in (0, 1):
+        left = []
+        for fold in (0, 1):
+            recipe = asked.recipe("from it", seed, tmp_path / "out", fold)
+            assert recipe.net.start == str(
+                tmp_path / "out" / "prepared" / "before" / f"fold-{fold}" / "tiny.safetensors"
+            )
+            own, older = (
+                Training(
+                    recipe=recipe, folder=asked.folder(tmp_path / "out", n, seed, fold), key="", steps=1, seconds=0
+                )
+                for n in ("from it", "before")
+            )
+            assert own.cases("glas", "train") == older.cases("glas", "train")
+            left.append(every - own.cases("glas", "train") - older.cases("glas", "train"))
+        assert left[0] | left[1] == every and not left[0] & left[1]
+        result = json.loads((tmp_path / "out" / f"from it-{seed}" / "result.json").read_text())
+        assert result["figures"]["glas glands object_f1"]["images"] == len(every)

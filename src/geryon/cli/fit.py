@@ -75,12 +75,17 @@ def run(args: argparse.Namespace) -> int:
 
 def experiment(args: argparse.Namespace) -> int:
     """Do all runs of an experiment, or look for faults in their recipes."""
+    from geryon.errors import UsageError
+    from geryon.train import processes
     from geryon.train.experiment import conduct, read_experiment
+    from geryon.train.experiment_check import check_experiment
 
+    given = [name for name in ("pack", "samples", "minutes", "images") if getattr(args, name) is not None]
+    if given:
+        raise UsageError(what=f"--{given[0]} is for a recipe, not for an experiment", mend="write it into the base")
     asked = read_experiment(args.recipe)
+    check_experiment(asked, data=args.data, tell=args.tell)
     if args.check:
-        for run in asked.runs:
-            asked.recipe(run, asked.seeds[0], args.out or Path())
         args.say("no faults")
         return 0
     with asked_to_stop() as stop:
@@ -88,7 +93,8 @@ def experiment(args: argparse.Namespace) -> int:
     if table is None:
         args.say("stopped; the same command goes on with the run that was not finished")
         return 130
-    args.say(table.read_text(encoding="utf-8"))
+    if processes.is_first():
+        args.say(table.read_text(encoding="utf-8"))
     return 0
 
 

@@ -24,12 +24,12 @@ def find_model(name: str | Path) -> Path:
     text, path = str(name), Path(name)
     if text.startswith(hub.BEGINNING):
         return hub.fetched(hub.place_of(text))
+    if text in shipped_models():
+        return Path(str(resources.files("geryon") / "weights" / f"{text}.safetensors"))
     if path.suffix == ".safetensors" or path.is_file():
         if not path.is_file():
             raise InputError(what="there is no such model file", where=str(path), mend="check the path")
         return path
-    if text in shipped_models():
-        return Path(str(resources.files("geryon") / "weights" / f"{text}.safetensors"))
     if own := own_models().get(text):
         return own
     if text in RELEASED:

@@ -128,7 +128,7 @@ def _of_wishes(recipe: Recipe, losses: Mapping[str, str]) -> list[Fault]:
     if best and best not in known:
         what, mend = f"no figure of the validation is called {best!r}", f"choose one of: {', '.join(known)}"
         return [Fault(source="train.best", what=what, mend=mend, is_input=False)]
-    if best and recipe.split.validation == 0:
+    if best and not recipe.split.validates:
         what = "the best epoch can't be told without validation"
         return [Fault(source="train.best", what=what, mend="set split.validation above 0", is_input=False)]
     return []

@@ -15,7 +15,7 @@ from geryon.train import interval_plot
 
 TABLE, PLOT = "table.md", "plot.svg"
 Results = Mapping[tuple[str, int], Mapping[str, Any]]
-"""{(run, seed): what train.experiment.score left}."""
+"""{(run, seed): what train.measures.write_result left}."""
 
 
 class Asked(Protocol):
@@ -59,23 +59,24 @@ def lines_of(experiment: Asked, results: Results) -> list[Line]:
     lines = []
     first = next(iter(experiment.runs))
     for label in experiment.labels:
-        drawn = {run: _draws(experiment, results, run, label) for run in experiment.runs}
-        for run, (values, draws) in drawn.items():
-            if not len(values):
+        drawn = {run: _drawn(experiment, results, run, label) for run in experiment.runs}
+        for run, own in drawn.items():
+            if own is None:
                 continue
-            mean, (low, high) = float(np.mean(values)), span(draws)
-            others, other_draws = drawn[first]
-            paired = run != first and len(others) > 0
-            change = span(draws - other_draws) if paired and draws.shape == other_draws.shape else (np.nan, np.nan)
+            other = drawn[first] if run != first else None
+            low, high = span(own.draws)
+            # Of other images the draws are of other groups: then only the means can be told.
+            same = other is not None and other.cases == own.cases
+            change = span(own.draws - other.draws) if other is not None and same else (np.nan, np.nan)
             lines.append(
                 Line(
                     measure=label,
                     run=run,
-                    value=mean,
+                    value=own.mean,
                     low=low,
                     high=high,
-                    seeds=tuple(float(v) for v in values),
-                    difference=mean - float(np.mean(others)) if paired else np.nan,
+                    seeds=own.values,
+                    difference=own.mean - other.mean if other is not None and same else np.nan,
                     difference_low=change[0],
                     difference_high=change[1],
                 )
@@ -83,14 +84,31 @@ def lines_of(experiment: Asked, results: Results) -> list[Line]:
     return lines
 
 
-def _draws(experiment: Asked, results: Results, run: str, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values by seed, and draws [n]: each of a seed drawn at random, the i-th by the same groups in every run."""
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One run by one measure, over its seeds."""
+
+    values: tuple[float, ...]
+    """By seed; not a number where the figure was not defined, such as the class of objects of which none is found."""
+    draws: np.ndarray
+    """float64 [n]: each of a seed drawn at random, the i-th by the same groups in every run."""
+    cases: frozenset[str]
+    """Digests of the names of the images that were looked at."""
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+
+def _drawn(experiment: Asked, results: Results, run: str, label: str) -> _Drawn | None:
     found = [results[run, s]["figures"][label] for s in experiment.seeds if label in results[run, s]["figures"]]
     if not found:
-        return np.zeros(0), np.zeros(0)
-    table = np.array([f["drawn"] for f in found], float)
-    which = np.random.default_rng(0).integers(len(found), size=table.shape[1])
-    return np.array([f["value"] for f in found]), table[which, np.arange(table.shape[1])]
+        return None
+    values = tuple(np.nan if f["value"] is None else float(f["value"]) for f in found)
+    n = max(len(f["drawn"]) for f in found)
+    table = np.array([f["drawn"] if len(f["drawn"]) == n else [np.nan] * n for f in found], float)
+    which = np.random.default_rng(0).integers(len(found), size=n)
+    return _Drawn(values, table[which, np.arange(n)], frozenset(f.get("cases", "") for f in found))
 
 
 def report(experiment: Asked, done: Results, out: Path) -> Path:
@@ -124,9 +142,8 @@ def _row(line: Line) -> str:
         if np.isnan(line.difference)
         else (f"{line.difference:+.3f} ({line.difference_low:+.3f} to {line.difference_high:+.3f})")
     )
-    return (
-        f"| {line.measure} | {line.run} | {line.value:.3f} ({line.low:.3f} to {line.high:.3f}) | {seeds} | {change} |"
-    )
+    value = f"{line.value:.3f} ({line.low:.3f} to {line.high:.3f})" if np.isfinite(line.value) else "-"
+    return f"| {line.measure} | {line.run} | {value} | {seeds} | {change} |"
 
 
 def _costs(experiment: Asked, done: Results) -> list[str]:

@@ -14,7 +14,7 @@ from geryon.tasks.calibration import Calibration, score_table
 from geryon.tasks.detection_metrics import FrocTally, PrecisionTally, by_level
 from geryon.tasks.panoptic_metrics import PanopticTally, panoptic_tally
 from geryon.tasks.probability_metrics import RankTally, ReliabilityTally, rank_tally, reliability_tally
-from geryon.train.protocols import GIVEN, PAIRED, UNCALIBRATED, About, Means, Row, by_group, rows_of
+from geryon.train.protocols import GIVEN, MAJORITY, PAIRED, UNCALIBRATED, About, Means, Row, by_group, rows_of
 from geryon.train.scoring import OUTLINED_UM, Matches, Piece, at_depth, index_of, probabilities
 
 BOUNDED = ("pq", "dq", "sq", "aji", "dice")
@@ -114,7 +114,7 @@ def _class_rows(pieces: Sequence[Piece], about: About) -> list[Row]:
     if not is_tile:
         rows += rows_of(groups, {f"{m}/{name}": f"{m}/{name}" for m in ("f_c", "f1") for name in names}, every)
     rows += rows_of(groups, {m: m for m in OF_CLASSES}, known)
-    return rows + rows_of(groups, {f"majority_{m}": m for m in OF_CLASSES}, replace(known, by="majority class"))
+    return rows + rows_of(groups, {f"majority_{m}": m for m in OF_CLASSES}, replace(known, by=MAJORITY))
 
 
 def _given_rows(pieces: Sequence[Piece], about: About) -> list[Row]:
@@ -129,7 +129,7 @@ def _given_rows(pieces: Sequence[Piece], about: About) -> list[Row]:
     own = (*OF_CLASSES, *(f"f1/{name}" for name in names))
     rows = rows_of(groups, {m: f"given_{m}" for m in own}, its)
     floor = {f"majority_{m}": f"given_{m}" for m in OF_CLASSES}
-    return rows + rows_of(groups, floor, replace(its, by="majority class"))
+    return rows + rows_of(groups, floor, replace(its, by=MAJORITY))
 
 
 def _panoptic_rows(pieces: Sequence[Piece], about: About) -> list[Row]:

@@ -218,9 +218,11 @@ def split_samples(
 
 
 def begun_with(recipe: Recipe) -> str:
-    """The model that weights come from at first, with its use: a run that began with another does not go on."""
-    document = start_document(recipe)
-    return f"{document.name} {document.version} ({document.use} use)" if document else recipe.net.start
+    """The model that weights come from at first, its use, what of it is frozen: another run does not go on here."""
+    document, freeze = start_document(recipe), recipe.net.freeze
+    name = f"{document.name} {document.version} ({document.use} use)" if document else recipe.net.start
+    frozen = "all of it" if freeze is True else " and ".join(freeze or ())
+    return f"{name}, {frozen} frozen" if frozen else name
 
 
 def loop_settings(recipe: Recipe, where: Where) -> LoopSettings:

@@ -91,6 +91,10 @@ def _without_classes(names: tuple[str, ...]) -> tuple[Task, ...]:
     return tuple(replace(get_task(name), classes=None) for name in names)
 
 
+NAMES = ("colour, logistic", "colour, nearest centroid")
+"""Of the classifiers of colour."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Samples:
     """Mean and deviation of R, G, B of true objects, with their class names."""
@@ -160,10 +164,9 @@ def learn_colours(cases: Iterable[Any], task: Task, names: tuple[str, ...]) -> l
     centre, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     x = (features - centre) / spread
     centroids = np.stack([x[truth == k].mean(axis=0) for k in range(len(classes))], axis=1)
-    fits = {
-        "colour, logistic": _logistic(x, truth, len(classes)),
-        "colour, nearest centroid": (2 * centroids, -(centroids**2).sum(axis=0)),
-    }
+    fits = dict(
+        zip(NAMES, (_logistic(x, truth, len(classes)), (2 * centroids, -(centroids**2).sum(axis=0))), strict=True)
+    )
     return [
         ColourFloor(name=name, classes=classes, centre=centre, spread=spread, weight=weight, bias=bias)
         for name, (weight, bias) in fits.items()

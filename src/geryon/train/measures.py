@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from geryon.atomic import whole_file
-from geryon.nets.model import Model, Prediction, load_model
+from geryon.events import Tell, Warned
+from geryon.nets.model import Model, Prediction, ResearchOnly, load_model
 from geryon.tasks.task import Task
-from geryon.train import splits
+from geryon.train import leaks, splits
 from geryon.train.augment import STRICT, AugmentSettings, augment
+from geryon.train.check import start_document
 from geryon.train.evaluate import MODEL, Look, evaluate
-from geryon.train.fit import Fitted
 from geryon.train.recipe import Recipe
 from geryon.train.source import Case, get_source
+from geryon.train.trainings import Training
 
 RESULT = "result.json"
 UNSEEN = AugmentSettings(
@@ -57,20 +60,6 @@ class Measure:
         return ", ".join([f"{self.source} {self.task} {self.metric}", *filter(None, tail)])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """One training of a run that is done: all of the run, or one fold."""
-
-    recipe: Recipe
-    folder: Path
-    fitted: Fitted
-
-    def cases(self, source: str, *sides: str) -> set[str]:
-        """Names of the source's cases on those sides of the saved split; none of a source that the recipe lacks."""
-        saved = splits.read(self.folder / splits.FILE)
-        return {name for side in sides for name in splits.names_of(saved, source, side)}
-
-
 @dataclass(frozen=True, slots=True)
 class ByFold:
     """Stands where a model stands in `evaluate`: the first of the models that did not learn from a case answers it."""
@@ -93,14 +82,31 @@ class ByFold:
         return self.models[self.fold(case)].predict_with_class_maps(image, mpp=case.mpp)
 
 
-def key_of(recipes: Sequence[Recipe], measures: Sequence[Measure]) -> str:
-    """SHA-256 of all that decides about a run's result."""
-    text = json.dumps([[asdict(r) for r in recipes], [asdict(m) for m in measures]], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A run whose trainings are done."""
+
+    trained: tuple[Training, ...]
+    """One, or one a fold."""
+    before: tuple[Training, ...] = ()
+    """What they started from: by fold, or one for all; none where that was not prepared here."""
+    choices: Mapping[str, Recipe]
+    """{source: a recipe that says where it lies}, of all runs."""
+
+    def learnt(self, source: str, *sides: str) -> list[frozenset[str]]:
+        """Names of the source's cases that each network has seen, itself or as what it started from."""
+        own = [training.cases(source, *sides) for training in self.trained]
+        older = [training.cases(source, *sides) for training in self.before]
+        return [frozenset(names | (older[i] if i < len(older) else set())) for i, names in enumerate(own)]
+
+    def key(self, measures: Sequence[Measure]) -> str:
+        """SHA-256 of all that decides about the figures."""
+        told = [[each.key for each in (*self.trained, *self.before)], [asdict(m) for m in measures]]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def result_of(folder: Path, key: str) -> dict[str, Any] | None:
-    """What the run left, None where it has to be done (again)."""
+    """What the run left, None where it has to be scored (again)."""
     path = folder / RESULT
     if not path.exists():
         return None
@@ -108,41 +114,55 @@ def result_of(folder: Path, key: str) -> dict[str, Any] | None:
     return found if found.get("key") == key else None
 
 
-def keep_result(folder: Path, key: str, done: Sequence[Training], measures: Sequence[Measure], data: Path) -> None:
+def write_result(
+    folder: Path, key: str, scored: Scored, measures: Sequence[Measure], *, data: Path, tell: Tell
+) -> dict[str, Any]:
     """Score the run and write its result file."""
     began = time.monotonic()
     document = {
         "key": key,
-        "figures": score(done, measures, data),
-        "steps": sum(each.fitted.step for each in done),
-        "seconds": round(sum(each.fitted.seconds for each in done), 1),
+        "figures": score(scored, measures, data, tell),
+        "steps": sum(each.steps for each in scored.trained),
+        "seconds": round(sum(each.seconds for each in scored.trained), 1),
         "scoring_seconds": round(time.monotonic() - began, 1),
     }
     with whole_file(folder / RESULT) as fresh:
         fresh.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return document
 
 
-def score(done: Sequence[Training], measures: Sequence[Measure], data: Path) -> dict[str, dict[str, Any]]:
+def score(scored: Scored, measures: Sequence[Measure], data: Path, tell: Tell) -> dict[str, dict[str, Any]]:
     """{measure: figure with its bootstrap draws}: every case is answered by a network that has not seen it."""
-    models = tuple(load_model(str(each.fitted.model)) for each in done)
-    figures: dict[str, dict[str, Any]] = {}
+    with warnings.catch_warnings(action="ignore", category=ResearchOnly):
+        models = tuple(load_model(str(each.model)) for each in scored.trained)
+    recipe, figures = scored.trained[0].recipe, {}
     for some in _by_images(measures):
         source = some[0].source
-        every = _cases_of(done[0].recipe, source, data)
-        cases = unseen_cases(done, some[0], every)
-        names = list(dict.fromkeys(m.task for m in some if m.task in done[0].recipe.tasks))
-        if not cases or not names:
+        names = list(dict.fromkeys(m.task for m in some if m.task in recipe.tasks))
+        every = _cases_of(scored, source, data) if names else []
+        cases = unseen_cases(scored, some[0], every)
+        if not cases:
             continue
-        answers = ByFold(models, tuple(frozenset(each.cases(source, splits.TRAIN)) for each in done))
+        _warn(scored, source, cases, tell)
+        answers = ByFold(models, tuple(scored.learnt(source, splits.TRAIN)))
         strata = any(m.stratum for m in some)
         look = Look(source=source, keep_draws=True, unseen=True, by_stratum=strata)
         folds = _folds(answers, cases, every) if any(m.by != MODEL for m in some) else ()
         found = evaluate(answers, cases, tasks=names, folds=folds, look=look)
+        looked_at = hashlib.sha256("\n".join(sorted(case.name for case in cases)).encode()).hexdigest()[:16]
         for measure in some:
             row = found.figure(measure.task, measure.metric, by=measure.by, stratum=measure.stratum)
             if row is not None:
-                figures[measure.label] = {**row.document(), "drawn": [round(v, 5) for v in row.drawn]}
+                drawn = [round(v, 5) for v in row.drawn]
+                figures[measure.label] = {**row.document(), "drawn": drawn, "cases": looked_at}
     return figures
+
+
+def _warn(scored: Scored, source: str, cases: Sequence[Case], tell: Tell) -> None:
+    """Tell where the model that the run starts from has learnt from these cases; what was prepared here is known."""
+    start = None if scored.before else start_document(scored.trained[0].recipe)
+    for text in leaks.in_evaluation(start, source, cases):
+        tell(Warned(text=f"net.start: {text}"))
 
 
 def _folds(answers: ByFold, cases: Sequence[Case], every: Sequence[Case]) -> list[tuple[list[Case], list[Case]]]:
@@ -161,16 +181,18 @@ def _by_images(measures: Sequence[Measure]) -> list[list[Measure]]:
     return list(groups.values())
 
 
-def _cases_of(recipe: Recipe, source: str, data: Path) -> list[Case]:
-    own = source in [choice.name for choice in recipe.sources]
-    value, root = recipe.source(source) if own else (get_source(source), source)
+def _cases_of(scored: Scored, source: str, data: Path) -> list[Case]:
+    if source in scored.choices:
+        value, root = scored.choices[source].source(source)
+    else:
+        value, root = get_source(source), source
     return list(value.cases(data / root))
 
 
-def unseen_cases(done: Sequence[Training], measure: Measure, every: Sequence[Case]) -> list[Case]:
+def unseen_cases(scored: Scored, measure: Measure, every: Sequence[Case]) -> list[Case]:
     """Cases that one of the networks did not learn from, by the saved splits; of a source that no recipe names, all."""
     # Another run may learn from what this one left out; all are scored on the same images.
-    taken = set.intersection(*(each.cases(measure.source, splits.TRAIN, splits.LEFT_OUT) for each in done))
+    taken = frozenset.intersection(*scored.learnt(measure.source, splits.TRAIN, splits.LEFT_OUT))
     cases, first = [c for c in every if c.name.startswith(measure.only) and c.name not in taken], measure.first
     if first and len(cases) > first:
         cases = [cases[i * len(cases) // first] for i in range(first)]

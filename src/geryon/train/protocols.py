@@ -17,6 +17,7 @@ from geryon.train import scoring
 
 MODEL = "model"
 UNCALIBRATED = "model, before calibration"
+MAJORITY = "majority class"
 RULES = {
     "pq": "panoptic quality, IoU > 0.5",
     "dq": "F1 of pairs with IoU > 0.5",
