@@ -25,8 +25,9 @@ from geryon.nets.model import heads_of
 from geryon.nets.topologies.geryon_s import build
 from geryon.tasks.task import get_task
 from geryon.train import batches, feeding, loop
-from geryon.train.augment import AugmentSettings
-from geryon.train.pack import Sample, sample_of
+from geryon.train.augment_settings import AugmentSettings
+from geryon.train.pack import sample_of
+from geryon.train.packed import Sample
 from geryon.train.presets import OFF, PRESETS
 from geryon.train.settings import LoopSettings
 from geryon.train.source import get_source

@@ -32,7 +32,7 @@ from geryon.train.feeding import make_batch, make_feed
 from geryon.train.fit import Where, loop_settings
 from geryon.train.learner import choose_place, set_up
 from geryon.train.loop import _threads, make_aims
-from geryon.train.pack import Sample, load_pack
+from geryon.train.packed import Sample, load_pack
 from geryon.train.recipe import Recipe, read_recipe
 from geryon.train.step import backward, step_once
 from geryon.train.transfer import plan

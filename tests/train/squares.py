@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geryon.train.augment import AugmentSettings
+from geryon.train.augment_settings import AugmentSettings
 from geryon.train.settings import LoopSettings
 
 LOSSES = {"squares/inside": "bce_dice", "squares/class": "class_cross_entropy"}

@@ -8,7 +8,8 @@ import pytest
 
 from geryon.slides.stains import UNIT_STAINS
 from geryon.train import augment as module
-from geryon.train.augment import AugmentSettings, augment
+from geryon.train.augment import augment
+from geryon.train.augment_settings import AugmentSettings
 
 CHANCES = {f.name: 0.0 for f in fields(AugmentSettings) if f.name.endswith("_chance") and f.name != "warp_chance"}
 OFF = AugmentSettings(**CHANCES)

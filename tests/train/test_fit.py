@@ -19,7 +19,7 @@ from geryon.train import fit as module
 from geryon.train import splits
 from geryon.train.begin import build, start_from
 from geryon.train.fit import Where, check_sources, fit, split_samples
-from geryon.train.pack import Sample
+from geryon.train.packed import Sample
 from geryon.train.recipe import Split, parse_recipe
 from geryon.train.source import SOURCES, Case
 from geryon.train.transfer import plan

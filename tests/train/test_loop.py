@@ -11,7 +11,7 @@ from torch import nn
 from geryon.errors import InputError, UsageError
 from geryon.events import Warned
 from geryon.train import batches, checkpoints, feeding, learner, loop, step
-from geryon.train.augment import AugmentSettings
+from geryon.train.augment_settings import AugmentSettings
 from tests.train.squares import LOSSES, SETTINGS, square, tiny
 
 

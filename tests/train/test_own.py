@@ -16,7 +16,8 @@ from geryon.tasks.task import get_task
 from geryon.testing.sources import SourceContract
 from geryon.train import own
 from geryon.train.own import FORMATS, OwnChoice, source_of
-from geryon.train.pack import Asked, load_pack, write_pack
+from geryon.train.pack import Asked, write_pack
+from geryon.train.packed import load_pack
 from tests.train import own_fakes
 from tests.train.fakes import SIDE, blobs, image, mask
 

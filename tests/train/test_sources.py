@@ -10,7 +10,8 @@ import pytest
 from geryon.tasks.task import get_task
 from geryon.testing.sources import SourceContract
 from geryon.train.hollows import hollows
-from geryon.train.pack import Asked, load_pack, sample_of, write_pack
+from geryon.train.pack import Asked, sample_of, write_pack
+from geryon.train.packed import load_pack
 from geryon.train.source import SOURCES, Case, get_source, nothing
 from tests.conftest import shared_folder
 from tests.train import fakes, release_fakes

@@ -1,5 +1,7 @@
 """One step: what it asks of whom, what it tells, how tasks are balanced, and what it refuses."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from geryon.errors import InputError
+from geryon.errors import InputError, MissingPartError
 from geryon.train import batches, checkpoints, curves, feeding, learner, loop, step
+from geryon.train.augment_settings import AugmentSettings
 from geryon.train.batches import Batch, Crop
 from geryon.train.losses import get_loss
 from geryon.train.settings import LoopSettings
@@ -220,3 +223,32 @@ def test_class_weights_come_from_counts_and_weigh_pixels(samples):
     assert feeding.class_weights(mostly_red, "squares/class", 0.0) == ()
     aims = aims_of(mostly_red, replace(SETTINGS, class_power=1.0))
     assert aims["squares/class"].class_weights == weights and aims["squares/inside"].class_weights == ()
+
+
+BARE = """
+import sys
+
+allowed = {"torch", "numpy", "scipy", "safetensors", "geryon"}
+allowed |= {"torchgen", "typing_extensions", "tqdm", "_distutils_hack"}  # of torch
+import geryon.train.loop
+import geryon.train.packed
+
+places = {name.split(".")[0]: getattr(module, "__file__", "") or "" for name, module in sys.modules.items()}
+found = {name for name, place in places.items() if "site-packages" in place} - allowed
+assert not found, f"a machine without {sorted(found)} could not train"
+"""
+
+
+def test_training_needs_torch_numpy_scipy_and_safetensors_alone():
+    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_opencv_crops_stay_as_they_are_or_the_run_says_what_is_missing(samples, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    for module in ("warp", "augment"):
+        monkeypatch.delitem(sys.modules, f"geryon.train.{module}", raising=False)
+    plain = replace(SETTINGS, augment=AugmentSettings(strength=0.0))
+    assert batch_of(samples, settings=plain).images.shape[0] == plain.batch
+    with pytest.raises(MissingPartError, match="opencv-python-headless"):
+        batch_of(samples, settings=replace(SETTINGS, augment=AugmentSettings()))

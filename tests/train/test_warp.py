@@ -11,9 +11,9 @@ import pytest
 from geryon.tasks.decoding import components
 from geryon.tasks.targets import normalised_rim_distance
 from geryon.tasks.task import Labelled, get_task
-from geryon.train.augment import AugmentSettings
+from geryon.train.augment_settings import AugmentSettings
 from geryon.train.batches import MapShape, View, assemble, cut, turned
-from geryon.train.pack import Sample
+from geryon.train.packed import Sample
 from geryon.train.presets import OFF
 from geryon.train.sampling import Draw
 from geryon.train.warp import Warp, centre_of, draw_warp, warped

@@ -6,21 +6,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from geryon.errors import InputError
-from geryon.train.augment import AugmentSettings, augment
+from geryon.errors import InputError, MissingPartError
+from geryon.train.augment_settings import AugmentSettings
 from geryon.train.sampling import GRID_PX, Draw
-from geryon.train.warp import Warp, centre_of, draw_warp, warped
+
+if TYPE_CHECKING:
+    from geryon.train.warp import Warp
 
 TARGET_UNIT, WEIGHT_UNIT = 255.0, 20.0
 """A packed target byte is the value times 255, a packed weight byte the weight times 20 (the largest is 12)."""
 
 
 class Sample(Protocol):
-    """What batches need of a packed sample (train.pack.Sample)."""
+    """What batches need of a packed sample (train.packed.Sample)."""
 
     @property
     def source(self) -> str: ...
@@ -115,7 +118,8 @@ def assemble(
     colours: AugmentSettings,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Images, targets and weights of the draws; outside a sample is white glass of weight 0."""
-    crops = [View(d, draw_warp(d.seed, colours, crop_px), crop_px) for d in draws]
+    warps = [_changing("warp").draw_warp(d.seed, colours, crop_px) if colours.strength > 0 else None for d in draws]
+    crops = [View(d, warp, crop_px) for d, warp in zip(draws, warps, strict=True)]
     images = np.stack([_image(samples[c.draw.sample].image, c, colours) for c in crops])
     targets: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
@@ -151,15 +155,33 @@ class View:
             part = cut(array, (d.y_px // stride, d.x_px // stride), self.side_px // stride, fill)
         else:
             size = array.shape[1] * stride, array.shape[0] * stride
-            centre = centre_of((d.x_px, d.y_px), size, warp, self.side_px)
+            bent = _changing("warp")
+            centre = bent.centre_of((d.x_px, d.y_px), size, warp, self.side_px)
             grid = self.side_px, stride
-            part = warped(array, centre=centre, warp=warp, grid=grid, fill=fill, smooth=smooth)
+            part = bent.warped(array, centre=centre, warp=warp, grid=grid, fill=fill, smooth=smooth)
         return turned(part, d.turn)
 
 
 def _image(image: np.ndarray, crop: View, colours: AugmentSettings) -> np.ndarray:
     seen = np.ascontiguousarray(crop.of(image, fill=255, smooth=True))
-    return augment(seen, np.random.default_rng(crop.draw.seed), colours)
+    if colours.strength <= 0:
+        return seen
+    changed: np.ndarray = _changing("augment").augment(seen, np.random.default_rng(crop.draw.seed), colours)
+    return changed
+
+
+def _changing(module: str) -> Any:
+    """What deforms or recolours crops: asked for only where a recipe wants it, since a bare machine has no OpenCV."""
+    try:
+        found = import_module(f"geryon.train.{module}")
+        found.cv2.setNumThreads(1)  # crops are made by threads of ours
+        return found
+    except ImportError as error:
+        raise MissingPartError(
+            what=f"crops can't be changed: {error}",
+            where="train.augment",
+            mend="pip install opencv-python-headless, or write augment: {strength: 0}",
+        ) from error
 
 
 def cut(array: np.ndarray, at: tuple[int, int], side: int, fill: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 
 from geryon.events import Advanced, Finished, Started, Tell, Warned, nobody
 from geryon.train import processes
-from geryon.train.augment import STRICT
+from geryon.train.augment_settings import STRICT
 from geryon.train.checkpoints import STATE
 from geryon.train.comparison import TABLE, report
 from geryon.train.fit import Where, fit

@@ -22,7 +22,8 @@ from geryon.train.checkpoints import STATE
 from geryon.train.faults import refuse, told
 from geryon.train.learner import choose_place, device_kind
 from geryon.train.loop import Trained, chosen_losses, train
-from geryon.train.pack import Asked, Sample, key_of_pack, load_pack, pack_key, write_pack
+from geryon.train.pack import Asked, pack_key, write_pack
+from geryon.train.packed import Sample, key_of_pack, load_pack
 from geryon.train.recipe import Recipe
 from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 from torch import nn
 
 from geryon.errors import UsageError, from_os_error
@@ -65,7 +64,6 @@ def train(
     `validate` gets the averaged network in evaluation mode; `stop` is asked before each step. Of several processes
     (train.processes) all call this; the first one writes, tells, validates and is asked to stop.
     """
-    cv2.setNumThreads(1)
     first = processes.rank() == 0
     tell = tell if first else nobody
     _check(losses, settings, validate)

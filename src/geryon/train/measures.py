@@ -18,7 +18,8 @@ from geryon.events import Tell, Warned
 from geryon.nets.model import Model, Prediction, ResearchOnly, load_model
 from geryon.tasks.task import Task
 from geryon.train import leaks, splits
-from geryon.train.augment import STRICT, AugmentSettings, augment
+from geryon.train.augment import augment
+from geryon.train.augment_settings import STRICT, AugmentSettings
 from geryon.train.check import start_document
 from geryon.train.evaluate import MODEL, Look, evaluate
 from geryon.train.recipe import Recipe

@@ -17,7 +17,7 @@ from typing import Literal
 from geryon import plugins
 from geryon.space import units
 from geryon.tasks.task import Task
-from geryon.train.augment import STRICT
+from geryon.train.augment_settings import STRICT
 from geryon.train.faults import Fault, nearest, refuse, told
 from geryon.train.source import Case, Source
 

@@ -1,6 +1,6 @@
-"""Packed samples: images and targets at the network's resolution, so that learning needs no reader.
+"""Packing samples: images and targets at the network's resolution, so that learning needs no reader.
 
-A pack is one safetensors file; the JSON in its header lists the samples. All maps are scalars or classes,
+A pack is one safetensors file (packed.py reads it). All maps are scalars or classes,
 so turning and mirroring a crop turns its targets the same way.
 """
 
@@ -8,48 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from geryon import events
 from geryon.atomic import whole_file
-from geryon.errors import InputError
 from geryon.nets.weights import save_tensors
 from geryon.tasks.task import Labelled, Task
 from geryon.train.batches import TARGET_UNIT, WEIGHT_UNIT
+from geryon.train.packed import KEY, MADE_FOR, Sample
 from geryon.train.source import Case, Source
 
 GRID_PX = 32
 """Sides are multiples of this: the coarsest stride of the network."""
 SMALLEST_PX = 320
 """Smaller images are mirrored up to this, since a crop must not be mostly padding."""
-KEY = "geryon-pack"
-MADE_FOR = "geryon-pack-key"
-"""Beside it: the digest of what was asked for, so that a pack made for another recipe is not taken."""
 FORMAT = 3
 """Of what is packed: raised when the same case would give another sample."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One image with the targets and weights of the tasks that its source labels."""
-
-    source: str
-    name: str
-    group: str
-    image: np.ndarray
-    """uint8 RGB [y, x, 3]"""
-    targets: Mapping[str, np.ndarray]
-    """{"task/map": uint8 [y, x, channel]}: value times 255."""
-    weights: Mapping[str, np.ndarray]
-    """{"task/map": uint8 [y, x]}: weight times 20, 0 where nothing is known."""
-    stratum: str = ""
-    """Of its case: see train.source.Case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +57,6 @@ def pack_key(sources: Sequence[Asked], tasks: Sequence[Task], *, mpp: float) -> 
         ],
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def key_of_pack(path: Path) -> str:
-    """The key that the pack was made with; "" where it says none."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return str((file.metadata() or {}).get(MADE_FOR, ""))
-    except (SafetensorError, OSError) as error:
-        raise _no_pack(path, error) from error
-
-
-def _no_pack(path: Path, error: Exception) -> InputError:
-    return InputError(what=f"is no pack of samples: {error}", where=str(path), mend="make it anew")
 
 
 def sample_of(case: Case, source: str, tasks: Sequence[Task], *, mpp: float = 0.5, scale: float = 1.0) -> Sample:
@@ -196,22 +162,3 @@ def _tensors(number: int, sample: Sample) -> dict[str, np.ndarray]:
     named = {f"{number}/image": sample.image}
     named |= {f"{number}/target/{k}": v for k, v in sample.targets.items()}
     return named | {f"{number}/weight/{k}": v for k, v in sample.weights.items()}
-
-
-def load_pack(path: Path) -> Iterator[Sample]:
-    """The samples of a pack, in order."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            index = json.loads((file.metadata() or {})[KEY])
-            names = sorted(file.keys())
-            for number, facts in enumerate(index):
-                mine = {n.split("/", 1)[1]: file.get_tensor(n) for n in names if n.startswith(f"{number}/")}
-                yield Sample(
-                    **facts, image=mine["image"], targets=_under(mine, "target/"), weights=_under(mine, "weight/")
-                )
-    except (SafetensorError, KeyError, ValueError, FileNotFoundError) as error:
-        raise _no_pack(path, error) from error
-
-
-def _under(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from geryon.train.augment import AugmentSettings
+from geryon.train.augment_settings import AugmentSettings
 from geryon.train.faults import nearest
 
 OFF = AugmentSettings(

@@ -18,7 +18,7 @@ import yaml
 from geryon.errors import InputError, UsageError
 from geryon.tasks.task import ClassTree, Task, get_task, with_classes
 from geryon.train import names, own
-from geryon.train.augment import STRICT
+from geryon.train.augment_settings import STRICT
 from geryon.train.faults import nearest, refuse
 from geryon.train.names import listed
 from geryon.train.own import OwnChoice

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from geryon.errors import UsageError
-from geryon.train.augment import STRICT, AugmentSettings
+from geryon.train.augment_settings import STRICT, AugmentSettings
 from geryon.train.sampling import GRID_PX
 
 

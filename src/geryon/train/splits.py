@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from geryon.atomic import whole_file
 from geryon.errors import InputError, UsageError
-from geryon.train.augment import STRICT
+from geryon.train.augment_settings import STRICT
 from geryon.train.faults import Fault
 from geryon.train.settings import SettingsError
 

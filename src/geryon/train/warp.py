@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geryon.train.augment import AugmentSettings
+from geryon.train.augment_settings import AugmentSettings
 
 BEND_CELL_PX = 4
 """Bending is drawn on cells of this side: finer than its smoothness, sixteen times less to draw."""
