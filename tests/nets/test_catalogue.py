@@ -71,7 +71,10 @@ def test_an_unknown_name_is_answered_with_all_that_there_are(tmp_path: Path, mon
     with pytest.raises(UsageError) as caught:
         find_model("labb")
     text = str(caught.value)
-    assert "geryon-s, geryon-s-research, lab" in text and f"names no folder: {tmp_path / 'gone'}" in text
+    assert (
+        "geryon-s, geryon-s-research, geryon-s-research-signet_ring, lab" in text
+        and f"names no folder: {tmp_path / 'gone'}" in text
+    )
     assert "labb.safetensors" in text and "hub:OWNER" in text
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from geryon.nets.model import halo_px, whole_window
+import numpy as np
+import pytest
+
+from geryon.nets.model import halo_px, load_model, whole_window
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects
+from geryon.tasks.detection_metrics import match_boxes
 from geryon.tasks.signet_ring import SIGNET_RING as TASK
 from geryon.tasks.signet_ring import boxes_of, ellipses
 from geryon.tasks.task import Labelled
+from geryon.train.leaks import is_away
 from geryon.train.pack import sample_of
 from geryon.train.source import Case
+from geryon.train.sources import synthetic_signet
 
 BOXES = np.array([[20.0, 30.0, 40.0, 46.0], [60.0, 60.0, 84.0, 88.0]])
 EVERYWHERE = np.ones((128, 128), bool)
@@ -72,3 +78,16 @@ def test_a_pack_knows_nothing_where_a_small_picture_was_mirrored() -> None:
     assert np.array_equal(
         boxes_of((sample.targets["signet_ring/inside"][..., 0] > 0).astype(int)), [[100, 10, 119, 30]]
     )
+
+
+@pytest.mark.filterwarnings("ignore::geryon.nets.model.ResearchOnly")
+def test_the_shipped_head_finds_synthetic_cells_that_it_did_not_learn_from() -> None:
+    model = load_model("geryon-s-research-signet_ring", engine="cpu", tasks=["signet_ring"])
+    away = model.document.held_out["synthetic_signet"]
+    case = next(case for case in synthetic_signet.cases(Path()) if is_away(case, away))
+    truth = case.labels["signet_ring"]().boxes
+    found = model.predict(case.image(), mpp=case.mpp).objects["signet_ring"]
+    pairs = match_boxes(found.outlines.boxes(), found.score, truth, 0.3)
+    assert len(truth) > 3 and 2 * len(pairs) > 0.8 * (len(truth) + len(found))
+    blank = model.predict(np.full((640, 640, 3), 240, np.uint8), mpp=0.5)
+    assert len(blank.objects["signet_ring"]) == 0

