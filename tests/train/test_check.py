@@ -61,8 +61,8 @@ def test_a_recipe_without_faults_says_what_would_be_learnt(tmp_path: Path) -> No
     path = written(tmp_path, "label_masks", "class_folders")
     checked = check(path, data=tmp_path)
     assert checked.lines == (
-        "label_masks: 3 images of 2 groups (1 train, 2 validation), 0.5 µm/px; classes inflammatory",
-        "class_folders: 6 images of 2 groups (2 train, 4 validation), 0.5 µm/px; classes stroma, tumour",
+        "label_masks: 3 images of 2 groups (1 train, 2 validation), 0.5 µm/px; spread by inflammatory",
+        "class_folders: 6 images of 2 groups (2 train, 4 validation), 0.5 µm/px; spread by stroma, tumour",
     )
     assert len(checked.items) == 9
 

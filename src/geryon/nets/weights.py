@@ -149,10 +149,13 @@ def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDoc
 
 def save_tensors(tensors: dict[str, np.ndarray], path: Path, *, metadata: dict[str, str]) -> None:
     """Write a safetensors file; what the disk refuses is an OSError, as of any other file."""
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(tensors, path, metadata=metadata)
     except safetensors.SafetensorError as error:
         raise OSError(str(error)) from error
+    path.chmod(mode)  # the library lets nobody but the owner read what it writes
     if len(metadata) > 1:
         _sort_metadata(path)
 

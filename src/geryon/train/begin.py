@@ -31,9 +31,12 @@ def build(recipe: Recipe, made: Plan, tell: Tell) -> nn.Module:
     elif own:
         own(network, made.settings, chosen.start)
     elif chosen.start:
-        n, whole = start_from(network, given, chosen.start), sum(not k.endswith(COUNTER) for k in network.state_dict())
-        if n < whole and chosen.freeze is not True:
-            tell(Warned(text=f"only {n} of {whole} weights could start from {chosen.start}"))
+        anew = _anew(network, given)
+        start_from(network, given, chosen.start)
+        if anew and chosen.freeze is not True:
+            few = ", ".join(anew[:3]) + (f" and {len(anew) - 3} more" if len(anew) > 3 else "")
+            mend = "; for the classes of that model write classes, or cut (docs/how-to/transfer.md)"
+            tell(Warned(text=f"{few} do not start from {chosen.start}, where they are not or have other classes{mend}"))
     freeze(network, recipe, made, make, given)
     return network
 
@@ -43,6 +46,12 @@ def _start_from_imagenet(network: nn.Module, make: Callable[..., nn.Module]) -> 
     if start is None:
         raise UsageError(what="this network has no ImageNet weights", where="net.start", mend="leave net.start out")
     start(network)
+
+
+def _anew(network: nn.Module, given: Mapping[str, np.ndarray]) -> list[str]:
+    """The weights that a model's tensors do not have in the same shape."""
+    state = {name: tuple(value.shape) for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
+    return [name for name, shape in state.items() if name not in given or given[name].shape != shape]
 
 
 def start_from(network: nn.Module, given: Mapping[str, np.ndarray], where: str) -> int:

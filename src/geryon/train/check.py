@@ -188,4 +188,4 @@ def _line(name: str, cases: Sequence[Case], split: Split) -> str:
     grid = f"{mpps[0]:g}" if len(mpps) == 1 else f"{mpps[0]:g} to {mpps[-1]:g}"
     groups = len({c.group for c in cases})
     text = f"{name}: {len(cases)} images of {groups} groups ({counts}), {grid} µm/px"
-    return f"{text}; classes {', '.join(strata)}" if strata else text
+    return f"{text}; spread by {', '.join(strata)}" if strata else text

@@ -50,13 +50,21 @@ def write_curves(out: Path, title: str) -> Path | None:
 
 
 def courses(path: Path) -> list[tuple[str, list[Point]]]:
-    """(column, [(step, value)]) of each column of numbers, in the file's order; values that are none are left out."""
+    """(name, [(step, value)]) of each course, in the file's order; values that are none are left out.
+
+    A file has a column a course, or a row a value: then `figure` names the course (validation.csv).
+    """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         head, *rows = [row for row in csv.reader(file) if row] or [[]]
     if not head or head[0] != "step":
         return []
+    if head[1:] == ["figure", "value"]:
+        by_name: dict[str, list[Point]] = {}
+        for row in (row for row in rows if len(row) == 3):
+            by_name.setdefault(row[1], []).append((_number(row[0]), _number(row[2])))
+        return [(name, [p for p in points if all(map(math.isfinite, p))]) for name, points in by_name.items()]
     found = []
     for k, name in enumerate(head[1:], start=1):
         pairs = [(_number(row[0]), _number(row[k])) for row in rows if len(row) > k]

@@ -108,6 +108,7 @@ def cases_of(own: OwnChoice, picture: Picture, drawing: Drawing) -> tuple[list[C
         )
         for w in large
     ]
+    faults += _outside(own, picture, scaled)
     numbered = len(windows) > 1 or own.known != IMAGE
     cases = [
         Case(
@@ -121,6 +122,18 @@ def cases_of(own: OwnChoice, picture: Picture, drawing: Drawing) -> tuple[list[C
         for k, window in enumerate(windows, start=1)
     ]
     return ([] if faults else cases), faults
+
+
+def _outside(own: OwnChoice, picture: Picture, drawing: Drawing) -> list[Fault]:
+    """A fault where most objects lie beside their picture: then the coordinates are of something else."""
+    boxes, (width, height) = drawing.boxes, picture.grid_size
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    beside = int(((centres < 0).any(axis=1) | (centres >= (width, height)).any(axis=1)).sum())
+    if 2 * beside <= len(boxes):
+        return []
+    what = f"{beside} of {len(boxes)} annotations lie outside of the image"
+    mend = "give them in pixels of this image, not of the slide that it was cut from"
+    return [Fault(source=own.name, where=picture.path.name, what=what, mend=mend)]
 
 
 def commonest(names: Sequence[str]) -> str:

@@ -154,8 +154,12 @@ def _finder(model: Any) -> Callable[[Any, np.ndarray], Any]:
     bare = model
     if any(task.calibration for task in model.tasks):
         bare = replace(model, tasks=tuple(replace(task, calibration=None) for task in model.tasks))
-    predict = getattr(bare, "predict_with_class_maps", bare.predict)
-    return lambda case, image: predict(image, mpp=case.mpp)
+
+    def find(case: Any, image: np.ndarray) -> Any:
+        predict = getattr(bare, "predict_with_class_maps", None) or bare.predict
+        return predict(image, mpp=case.mpp)
+
+    return find
 
 
 def _name(model: Any) -> str:

@@ -170,11 +170,10 @@ def conduct(
 
     Under torchrun the processes learn together; the first one scores, writes and tells.
     """
-    out, begun_at = out.resolve(), time.monotonic()
-    where = Where(data=data, stop=stop, images=0)
-    prepared: dict[str, list[Training]] = {}
+    at = _At(experiment=experiment, out=out.resolve(), where=Where(data=data, stop=stop, images=0), tell=tell)
+    begun_at, prepared = time.monotonic(), dict[str, list[Training]]()
     for name in experiment.prepare:
-        trained = _trained(experiment, name, experiment.seeds[0], out, where, tell)
+        trained = _trained(at, name, experiment.seeds[0])
         if trained is None:
             return None
         prepared[name] = trained
@@ -182,33 +181,42 @@ def conduct(
     tell(Started(stage=STAGE, total=len(runs), unit="runs"))
     results: dict[tuple[str, int], Mapping[str, Any]] = {}
     for run, seed in runs:
-        trained = _trained(experiment, run, seed, out, where, tell)
+        trained = _trained(at, run, seed)
         if trained is None:
             return None
         if processes.is_first():
             scored = Scored(
                 trained=tuple(trained),
                 before=tuple(prepared.get(experiment.before(run), ())),
-                choices=choices_of(experiment, out),
+                choices=choices_of(experiment, at.out),
             )
-            results[run, seed] = _result(scored, experiment, out / f"{run}-{seed}", data, tell)
+            results[run, seed] = _result(at, scored, at.out / f"{run}-{seed}")
         tell(Advanced(stage=STAGE, note=f"{run}, seed {seed}"))
     tell(Finished(stage=STAGE, seconds=time.monotonic() - begun_at))
-    return report(experiment, results, out) if processes.is_first() else out / TABLE
+    return report(experiment, results, at.out) if processes.is_first() else at.out / TABLE
 
 
-def _trained(
-    experiment: Experiment, name: str, seed: int, out: Path, where: Where, tell: Tell
-) -> list[Training] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _At:
+    """An experiment at work."""
+
+    experiment: Experiment
+    out: Path
+    where: Where
+    tell: Tell
+
+
+def _trained(at: _At, name: str, seed: int) -> list[Training] | None:
     """Fit those trainings of a run that are not there yet; None where it was stopped."""
     done = []
-    for fold, recipe in enumerate(experiment.recipes(name, seed, out)):
-        folder, key = experiment.folder(out, name, seed, fold), key_of(recipe)
+    for fold, recipe in enumerate(at.experiment.recipes(name, seed, at.out)):
+        folder, key = at.experiment.folder(at.out, name, seed, fold), key_of(recipe)
         training = begun(folder, recipe, key)
         if training is None:
             if processes.is_first():
                 mark(folder, key)
-            fitted = fit(recipe, out=folder, where=replace(where, pack=out / f"{pack_name(recipe)}.pack"), tell=tell)
+            where = replace(at.where, pack=at.out / f"{pack_name(recipe)}.pack")
+            fitted = fit(recipe, out=folder, where=where, tell=at.tell)
             if not fitted.whole:
                 return None
             if processes.is_first():
@@ -220,15 +228,15 @@ def _trained(
     return done
 
 
-def _result(scored: Scored, experiment: Experiment, folder: Path, data: Path, tell: Tell) -> Mapping[str, Any]:
+def _result(at: _At, scored: Scored, folder: Path) -> Mapping[str, Any]:
     """What a run's result file says, scored now where it is not there."""
-    key = scored.key(experiment.measure)
-    found = result_of(folder, key)
+    measures = at.experiment.measure
+    found = result_of(folder, scored.key(measures))
     if found is None:
-        found = write_result(folder, key, scored, experiment.measure, data=data, tell=tell)
-    for measure in experiment.measure:
+        found = write_result(scored, measures, folder, data=at.where.data, tell=at.tell)
+    for measure in measures:
         if measure.label not in found["figures"] and measure.task in scored.trained[0].recipe.tasks:
-            tell(Warned(text=f"no figure {measure.label} of the run {folder.name}"))
+            at.tell(Warned(text=f"no figure {measure.label} of the run {folder.name}"))
     return found
 
 

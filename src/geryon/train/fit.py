@@ -213,7 +213,7 @@ def split_samples(
         )
     limits = {choice.name: choice.first for choice in recipe.sources if choice.first}
     first = splits.First(groups=limits, seed=recipe.train.seed)
-    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe), first=first))
+    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe), first=first, name=recipe.name))
     placed = list(zip(samples, splits.sides(samples, recipe.split, first), strict=True))
     return [s for s, side in placed if side == splits.TRAIN], [s for s, side in placed if side == splits.VALIDATION]
 

@@ -116,12 +116,12 @@ def result_of(folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def write_result(
-    folder: Path, key: str, scored: Scored, measures: Sequence[Measure], *, data: Path, tell: Tell
+    scored: Scored, measures: Sequence[Measure], folder: Path, *, data: Path, tell: Tell
 ) -> dict[str, Any]:
     """Score the run and write its result file."""
     began = time.monotonic()
     document = {
-        "key": key,
+        "key": scored.key(measures),
         "figures": score(scored, measures, data, tell),
         "steps": sum(each.steps for each in scored.trained),
         "seconds": round(sum(each.seconds for each in scored.trained), 1),

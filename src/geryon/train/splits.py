@@ -226,14 +226,17 @@ def torn(items: Sequence[Placed], split: Split) -> list[str]:
     return [f"{source} {group}" for (source, group), both in sorted(seen.items()) if len(both) == 2]
 
 
-def document(items: Sequence[Placed], split: Split, *, start: str, first: First = NO_LIMIT) -> dict[str, Any]:
-    """What split.json says: each case with its side, and the model that the weights began with and its use."""
+def document(
+    items: Sequence[Placed], split: Split, *, start: str, first: First = NO_LIMIT, name: str = ""
+) -> dict[str, Any]:
+    """What split.json says: each case with its side, the model that the weights began with and its use, and the name
+    of the recipe."""
     given = sides(items, split, first)
     placed = {(i.source, i.group, case_name(i.name)): side for i, side in zip(items, given, strict=True)}
     settings = {key: value for key, value in asdict(split).items() if key != "held_out"}
     keys = ("source", "group", "name", "side")
     cases = [dict(zip(keys, (*who, side), strict=True)) for who, side in sorted(placed.items())]
-    return {"format": FORMAT, "start": start, "settings": settings, "cases": cases}
+    return {"format": FORMAT, "name": name, "start": start, "settings": settings, "cases": cases}
 
 
 def keep(out: Path, now: Mapping[str, Any]) -> None:
@@ -244,6 +247,8 @@ def keep(out: Path, now: Mapping[str, Any]) -> None:
             fresh.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return
     before = read(path)
+    if before.get("name", now["name"]) != now["name"]:
+        raise _refusal(path, f"the run here is that of {before['name']}, the recipe is called {now['name']}")
     if before["start"] != now["start"]:
         said = [each or "random weights" for each in (before["start"], now["start"])]
         raise _refusal(path, f"the run here began with {said[0]}, the recipe begins with {said[1]}")

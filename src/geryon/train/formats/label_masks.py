@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 def look(own: OwnChoice, root: Path, finest_mpp: float) -> Looked:
     """A case an image; its masks are called like it."""
     found = pictures(own, root, finest_mpp)
-    cases, faults = [], found.faults
+    cases, faults, all_read = [], found.faults, not found.faults
     for picture in found.pictures:
         masks, wrong = _masks(own, root, picture)
         faults += wrong
@@ -40,7 +41,19 @@ def look(own: OwnChoice, root: Path, finest_mpp: float) -> Looked:
                 stratum=stratum,
             )
         )
+    faults += _lonely(own, root, [picture.name for picture in found.pictures]) if all_read and found.pictures else ()
     return Looked(cases=tuple(cases), faults=tuple(faults), notes=tuple(found.notes))
+
+
+def _lonely(own: OwnChoice, root: Path, names: list[str]) -> Iterator[Fault]:
+    """Masks in a folder of their own that no image is called like."""
+    labels, known = own.labels or "masks", set(names)
+    if "*" in labels or (root / labels) == (root / (own.images or "images")):
+        return
+    for path in sorted(path for path in (root / labels).rglob("*") if path.suffix in ENDINGS):
+        if path.relative_to(root / labels).with_suffix("").as_posix() not in known:
+            where, what = path.relative_to(root).as_posix(), "the mask has no image of its name"
+            yield Fault(source=own.name, where=where, what=what, mend="add the image, or remove the mask")
 
 
 def _masks(own: OwnChoice, root: Path, picture: Picture) -> tuple[list[Path], list[Fault]]:
@@ -87,16 +100,20 @@ def _checked(own: OwnChoice, root: Path, picture: Picture, masks: list[Path]) ->
         read.append(mask)
     if faults:
         return "", faults
+    if _how(own) == "numbers" and get_task(own.task).seam != "place":
+        void_too = {int(label) for label in own.unknown}
+        if {int(n) for n in np.unique(read[0])} - {0} - void_too == {255}:
+            mend = "write objects: pieces (each piece is one) or objects: area (those that touch are not told apart)"
+            wrong(masks[0], "holds 0 and 255 alone: a mask of area, not of numbered objects", mend)
     numbers, counts = np.unique(read[-1], return_counts=True)
     void = {str(label) for label in own.unknown}
     there = {str(n): int(c) for n, c in zip(numbers, counts, strict=True) if n and str(n) not in void}
     strange = [label for label in there if own.classes and label not in own.names]
     if strange:
         mend = "add them to classes, or name them in unknown"
-        wrong(masks[-1], f"holds labels that are not in classes: {', '.join(strange[:8])}", mend)
-    elif not own.classes and list(there) == ["255"] and _how(own) == "numbers":
-        mend = "write objects: pieces (each piece is an object) or objects: area (those that touch are not told apart)"
-        wrong(masks[-1], "holds 0 and 255 alone: a mask of area, not of numbered objects", mend)
+        more = f" and {len(strange) - 8} more" if len(strange) > 8 else ""
+        mend += "; for numbers of objects, give the masks of their classes as class_labels" if more else ""
+        wrong(masks[-1], f"holds labels that are not in classes: {', '.join(strange[:8])}{more}", mend)
     by_class: dict[str, int] = {}
     for label, count in there.items():
         if name := own.names.get(label):
