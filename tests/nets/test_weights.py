@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,12 @@ def tensors():
 def path(tmp_path, tensors):
     save_model(tmp_path / "m.safetensors", tensors, DOCUMENT)
     return tmp_path / "m.safetensors"
+
+
+def test_model_files_are_read_by_whom_other_files_are_read_by(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    weights.save_tensors({"a": np.zeros(3, np.float32)}, tmp_path / "a.safetensors", metadata={"k": "v"})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_the_document_comes_back_as_it_was(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from geryon.errors import InputError
 from geryon.tasks.task import get_task
 from geryon.testing.sources import SourceContract
 from geryon.train import own
+from geryon.train.fit import not_packed
 from geryon.train.own import FORMATS, OwnChoice, source_of
-from geryon.train.pack import Asked, write_pack
+from geryon.train.pack import Asked, sample_of, write_pack
 from geryon.train.packed import load_pack
+from geryon.train.recipe import Recipe
 from tests.train import own_fakes
 from tests.train.fakes import SIDE, blobs, image, mask
 
@@ -285,6 +288,29 @@ WRONG = {
         {"classes": {}},
         "mylab: masks/case2_a.png: holds 0 and 255 alone: a mask of area, not of numbered objects",
     ),
+    "a mask of area beside one of classes": (
+        "label_masks",
+        lambda root: (
+            shutil.copytree(root / "masks", root / "types"),
+            mask(root / "masks/case2_a.png", 255 * (blobs() > 0)),
+        ),
+        {"class_labels": "types"},
+        "mylab: masks/case2_a.png: holds 0 and 255 alone: a mask of area, not of numbered objects",
+    ),
+    "a mask without its image": (
+        "label_masks",
+        lambda root: mask(root / "masks/case9_a.png", blobs()),
+        {},
+        "mylab: masks/case9_a.png: the mask has no image of its name; add the image, or remove the mask",
+    ),
+    "outlines in pixels of a slide": (
+        "geojson",
+        lambda root: (root / "annotations/case1_a.geojson").write_text(
+            json.dumps([own_fakes.feature("Tumor", "Polygon", [own_fakes.square(x, 900, 8)]) for x in (900, 950)])
+        ),
+        {"known": "image", "skip": ("Region*", "Tissue")},
+        "2 of 2 annotations lie outside of the image; give them in pixels of this image, not of the slide",
+    ),
     "a name that no group fits": (
         "label_masks",
         lambda root: image(root / "images/slide9.png"),
@@ -428,3 +454,15 @@ def test_a_place_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("geryon.train.drawings.MOST_PX", 10_000)
     [line] = faults(made("geojson", tmp_path), tmp_path)
     assert "a place of 160 x 160 px would be one training image; annotate places of at most" in line
+
+
+def test_images_that_came_after_packing_are_told(tmp_path: Path) -> None:
+    choice = made("label_masks", tmp_path / "mylab", use="open", licence="ours")
+    recipe = Recipe(name="r", licence="open", tasks=("nuclei",), sources=(choice,))
+    task, source = recipe.task_values()[0], recipe.source_values()[0]
+    samples = [sample_of(case, "mylab", [task]) for case in source.cases(tmp_path / "mylab")]
+    assert not_packed(samples, recipe, tmp_path) == []
+    shutil.copy(tmp_path / "mylab/images/case1_a.png", tmp_path / "mylab/images/case9_a.png")
+    shutil.copy(tmp_path / "mylab/masks/case1_a.png", tmp_path / "mylab/masks/case9_a.png")
+    assert not_packed(samples, recipe, tmp_path) == ["mylab: 1 images are not in the pack (case9_a)"]
+    assert not_packed(samples, recipe, tmp_path / "elsewhere") == []

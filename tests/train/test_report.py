@@ -98,14 +98,17 @@ def test_where_nothing_was_kept_from_training_that_is_said(model):
 
 def test_curves_are_drawn_from_both_tables(tmp_path):
     (tmp_path / "log.csv").write_text("step,loss,rate\n" + "".join(f"{i},{100 - i},0.1\n" for i in range(1, 2001)))
-    (tmp_path / "validation.csv").write_text("step,glands/inside dice\n500,0.5\n1000,nan\n1500,0.75\n")
+    told = "500,glands/inside dice,0.5\n500,glands/inside loss,9\n1000,glands/inside dice,nan\n"
+    told += "1500,glands/inside dice,0.75\n1500,glands/inside loss,8\n"
+    (tmp_path / "validation.csv").write_text(f"step,figure,value\n{told}")
     page = curves_page.write_curves(tmp_path, "a <b>").read_text(encoding="utf-8")
-    assert "a &lt;b&gt;" in page and page.count("<svg") == 3
+    assert "a &lt;b&gt;" in page and page.count("<svg") == 4
     charts = [part.split("</svg>")[0] for part in page.split("<svg ")[1:]]
     lines = [ElementTree.fromstring(f"<svg {each}</svg>").find("path").get("d") for each in charts]
     assert lines[0].count("L") + 1 == curves_page.MOST_POINTS
     points = [tuple(map(float, at.split(","))) for at in lines[2][1:].split(" L")]
     assert len(points) == 2 and points[0][1] > points[1][1], "larger is higher; what is no number is left out"
+    assert "validation: glands/inside dice" in page and "validation: glands/inside loss" in page
     assert curves_page.write_curves(tmp_path / "none", "x") is None
 
 

@@ -161,6 +161,13 @@ def test_a_run_does_not_go_on_with_another_split_or_start(
     assert (tmp_path / "split.json").read_bytes() == before
 
 
+def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    some, split = items({"x": 4}), Split(validation=0.25)
+    splits.keep(tmp_path, splits.document(some, split, start="", name="long"))
+    with pytest.raises(UsageError, match="the run here is that of long, the recipe is called short"):
+        splits.keep(tmp_path, splits.document(some, split, start="", name="short"))
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "start": "", "cases": [{}]}'])
 def test_a_file_that_is_no_split_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "split.json").write_text(text)

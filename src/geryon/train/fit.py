@@ -24,7 +24,7 @@ from geryon.train.learner import choose_place, device_kind
 from geryon.train.loop import Trained, chosen_losses, train
 from geryon.train.pack import Asked, pack_key, write_pack
 from geryon.train.packed import Sample, key_of_pack, load_pack
-from geryon.train.recipe import Recipe
+from geryon.train.recipe import Recipe, is_own
 from geryon.train.report import IMAGES, Part, parts_of, report
 from geryon.train.settings import LoopSettings
 from geryon.train.source import Case
@@ -164,7 +164,26 @@ def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell:
         _pack(path, recipe, tasks, where.data, tell)
     samples = list(load_pack(path))
     check_sources(samples, recipe)
+    for text in () if where.samples else not_packed(samples, recipe, where.data):
+        tell(Warned(text=f"{text}; to learn from them too, remove {path} and give another --out"))
     return samples
+
+
+def not_packed(samples: Sequence[Sample], recipe: Recipe, data: Path) -> list[str]:
+    """Images that came to a lab's own folders after the samples were packed, a sentence a source."""
+    said = []
+    for choice in recipe.sources:
+        source, root = recipe.source(choice.name)
+        if not is_own(choice) or not (data / root).is_dir():
+            continue
+        packed = {splits.case_name(s.name) for s in samples if s.source == choice.name}
+        try:
+            new = [case.name for case in source.cases(data / root) if case.name not in packed]
+        except InputError:
+            continue  # what is wrong there is told before packing; this pack is whole
+        if new:
+            said.append(f"{choice.name}: {len(new)} images are not in the pack ({', '.join(new[:3])})")
+    return said
 
 
 def _pack(path: Path, recipe: Recipe, tasks: Sequence[Task], data: Path, tell: Tell) -> None:
