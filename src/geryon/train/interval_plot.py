@@ -11,7 +11,9 @@ from geryon.atomic import whole_file
 
 Interval = tuple[str, str, float, float, float, Sequence[float]]
 """Panel, label, value, low, high, single values (seeds)."""
-WIDE, LEFT, RIGHT, LINE, HEAD = 760, 220, 30, 22, 34
+AXIS, RIGHT, LINE, HEAD = 510, 30, 22, 34
+LETTER_PX = 6.6
+"""Of a label, on the wide side: no browser is asked for its font."""
 COLOURS = ("#1b6ca8", "#c1440e", "#3a7d44", "#7b4b94", "#b8860b", "#555555")
 
 
@@ -19,28 +21,30 @@ def intervals(path: Path, title: str, rows: Sequence[Interval]) -> Path:
     """One panel a measure, one line a run: dot at the mean, bar over the interval, small rings at the seeds."""
     panels = list(dict.fromkeys(row[0] for row in rows))
     labels = list(dict.fromkeys(row[1] for row in rows))
+    left = round(40 + LETTER_PX * max((len(label) for label in labels), default=0))
+    wide = left + AXIS + RIGHT
     parts = [_text(10, 20, title, 14, "bold")]
     y = HEAD
     for panel in panels:
         some = [row for row in rows if row[0] == panel]
         parts.append(_text(10, y + 14, panel, 12, "bold"))
-        parts += _panel(some, y + 20, labels)
+        parts += _panel(some, y + 20, labels, left)
         y += 20 + LINE * len(some) + 30
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" height="{y + 6}" font-family="sans-serif">'
-    body = "\n".join([svg, f'<rect width="{WIDE}" height="{y + 6}" fill="white"/>', *parts, "</svg>"])
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{y + 6}" font-family="sans-serif">'
+    body = "\n".join([svg, f'<rect width="{wide}" height="{y + 6}" fill="white"/>', *parts, "</svg>"])
     with whole_file(path) as fresh:
         fresh.write_text(body + "\n", encoding="utf-8")
     return path
 
 
-def _panel(rows: Sequence[Interval], top: int, labels: Sequence[str]) -> list[str]:
+def _panel(rows: Sequence[Interval], top: int, labels: Sequence[str], left: int) -> list[str]:
     numbers = [v for row in rows for v in (*row[2:5], *row[5]) if math.isfinite(v)]
     low, high = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     room = max(high - low, 1e-3) * 0.08
     low, high = low - room, high + room
 
     def x(value: float) -> float:
-        return LEFT + (value - low) / (high - low) * (WIDE - LEFT - RIGHT)
+        return left + (value - low) / (high - low) * AXIS
 
     bottom = top + LINE * len(rows)
     parts = []
