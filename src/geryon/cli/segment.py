@@ -94,6 +94,6 @@ def run(args: argparse.Namespace) -> int:
     for record in records:
         counts = ", ".join(f"{record.tasks[task].objects} {task}" for task in record.object_tasks)
         args.say(
-            f"{record.slide}: {counts or 'no objects'} in {record.tissue_mm2:.1f} mm² -> {args.out / record.slide}"
+            f"{record.slide}: {counts or 'no objects'} in {record.tissue_mm2:.3g} mm² -> {args.out / record.slide}"
         )
     return 0
