@@ -466,3 +466,11 @@ def test_images_that_came_after_packing_are_told(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "mylab/masks/case1_a.png", tmp_path / "mylab/masks/case9_a.png")
     assert not_packed(samples, recipe, tmp_path) == ["mylab: 1 images are not in the pack (case9_a)"]
     assert not_packed(samples, recipe, tmp_path / "elsewhere") == []
+
+
+def test_masks_of_classes_may_lie_in_a_folder_of_the_masks(tmp_path: Path) -> None:
+    choice = made("label_masks", tmp_path, classes={})
+    shutil.copytree(tmp_path / "masks", tmp_path / "types")
+    shutil.move(tmp_path / "types", tmp_path / "masks" / "types")
+    nested = replace(choice, class_labels="masks/types", classes=dict.fromkeys(range(1, 256), ""))
+    assert faults(nested, tmp_path) == []

@@ -157,6 +157,7 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
 def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell: Tell) -> list[Sample]:
     """The samples of the recipe's sources: from a pack where there is one, else packed now."""
     path = pack_path(out, where)
+    was_there = path.exists() and not where.samples
     if where.samples:
         if not path.exists():
             raise InputError(what="there is no such pack", where=str(path), mend="leave --samples out to make one")
@@ -164,7 +165,7 @@ def gather(recipe: Recipe, tasks: Sequence[Task], out: Path, where: Where, tell:
         _pack(path, recipe, tasks, where.data, tell)
     samples = list(load_pack(path))
     check_sources(samples, recipe)
-    for text in () if where.samples else not_packed(samples, recipe, where.data):
+    for text in not_packed(samples, recipe, where.data) if was_there else ():
         tell(Warned(text=f"{text}; to learn from them too, remove {path} and give another --out"))
     return samples
 

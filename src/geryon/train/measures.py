@@ -90,15 +90,15 @@ class Scored:
     trained: tuple[Training, ...]
     """One, or one a fold."""
     before: tuple[Training, ...] = ()
-    """What they started from: by fold, or one for all; none where that was not prepared here."""
+    """What they started from, as many as those; none where that was not prepared here."""
     choices: Mapping[str, Recipe]
     """{source: a recipe that says where it lies}, of all runs."""
 
     def learnt(self, source: str, *sides: str) -> list[frozenset[str]]:
         """Names of the source's cases that each network has seen, itself or as what it started from."""
         own = [training.cases(source, *sides) for training in self.trained]
-        older = [training.cases(source, *sides) for training in self.before]
-        return [frozenset(names | (older[i] if i < len(older) else set())) for i, names in enumerate(own)]
+        older = [training.cases(source, *sides) for training in self.before] or [set[str]()] * len(own)
+        return [frozenset(new | old) for new, old in zip(own, older, strict=True)]
 
     def key(self, measures: Sequence[Measure]) -> str:
         """SHA-256 of all that decides about the figures."""

@@ -12,6 +12,7 @@ from geryon.errors import UsageError
 from geryon.nets.catalogue import find_model, names_model
 from geryon.nets.weights import file_sha256
 from geryon.train import splits
+from geryon.train.checkpoints import STATE
 from geryon.train.recipe import Recipe
 
 FILE = "training.json"
@@ -55,6 +56,8 @@ def begun(folder: Path, recipe: Recipe, key: str) -> Training | None:
     if not path.exists():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
+    if found["key"] != key and not (found["steps"] or (folder / STATE).exists()):
+        return None  # nothing was learnt before it was stopped
     if found["key"] != key:
         raise UsageError(
             what="the training here has another recipe, or starts from other weights",

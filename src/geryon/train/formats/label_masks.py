@@ -48,10 +48,15 @@ def look(own: OwnChoice, root: Path, finest_mpp: float) -> Looked:
 def _lonely(own: OwnChoice, root: Path, names: list[str]) -> Iterator[Fault]:
     """Masks in a folder of their own that no image is called like."""
     labels, known = own.labels or "masks", set(names)
-    if "*" in labels or (root / labels) == (root / (own.images or "images")):
+    if "*" in labels:
         return
+    others = [
+        root / own.images if own.images else root / "images",
+        *([root / own.class_labels] * bool(own.class_labels)),
+    ]
     for path in sorted(path for path in (root / labels).rglob("*") if path.suffix in ENDINGS):
-        if path.relative_to(root / labels).with_suffix("").as_posix() not in known:
+        is_other = any(path.is_relative_to(other) for other in others)
+        if not is_other and path.relative_to(root / labels).with_suffix("").as_posix() not in known:
             where, what = path.relative_to(root).as_posix(), "the mask has no image of its name"
             yield Fault(source=own.name, where=where, what=what, mend="add the image, or remove the mask")
 
@@ -100,13 +105,12 @@ def _checked(own: OwnChoice, root: Path, picture: Picture, masks: list[Path]) ->
         read.append(mask)
     if faults:
         return "", faults
-    if _how(own) == "numbers" and get_task(own.task).seam != "place":
-        void_too = {int(label) for label in own.unknown}
-        if {int(n) for n in np.unique(read[0])} - {0} - void_too == {255}:
-            mend = "write objects: pieces (each piece is one) or objects: area (those that touch are not told apart)"
-            wrong(masks[0], "holds 0 and 255 alone: a mask of area, not of numbered objects", mend)
-    numbers, counts = np.unique(read[-1], return_counts=True)
     void = {str(label) for label in own.unknown}
+    numbered = _how(own) == "numbers" and (own.class_labels or not own.classes)
+    if numbered and {str(n) for n in np.unique(read[0]) if n} - void == {"255"}:
+        mend = "write objects: pieces (each piece is an object) or objects: area (those that touch are not told apart)"
+        wrong(masks[0], "holds 0 and 255 alone: a mask of area, not of numbered objects", mend)
+    numbers, counts = np.unique(read[-1], return_counts=True)
     there = {str(n): int(c) for n, c in zip(numbers, counts, strict=True) if n and str(n) not in void}
     strange = [label for label in there if own.classes and label not in own.names]
     if strange:
