@@ -8,11 +8,21 @@ import os
 
 def has_amx() -> bool:
     """True where the processor has AMX tiles for bfloat16."""
+    return "amx_bf16" in _flags()
+
+
+def has_vnni() -> bool:
+    """True where the processor multiplies bytes four at a time (VNNI): in eight bits it is far faster than in float."""
+    return not _flags().isdisjoint({"avx512_vnni", "avx_vnni"})
+
+
+def _flags() -> set[str]:
+    """What Linux says that the processor can; nothing on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            return "amx_bf16" in file.read()
+            return next((set(line.split()) for line in file if line.startswith("flags")), set())
     except OSError:
-        return False
+        return set()
 
 
 def usable_cores() -> int:

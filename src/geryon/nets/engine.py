@@ -17,6 +17,7 @@ from geryon.space.boxes import Box
 ENGINES = {
     "cpu": "geryon.nets.engines.torch_:open_cpu",
     "openvino": "geryon.nets.engines.openvino_:open_openvino",
+    "openvino-float32": "geryon.nets.engines.openvino_:open_float32",
     "cuda": "geryon.nets.engines.torch_:open_cuda",
 }
 """Entry points of the group geryon.engines add to it."""

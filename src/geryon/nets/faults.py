@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,11 @@ def faults(document: ModelDocument) -> list[str]:
         found.append(f"mpp is {document.mpp!r}, must be {units.MPP_MIN:g} to {units.MPP_MAX:g}")
     found += [
         f"{name} is {value!r}, not an object"
-        for name in ("settings", "windows", "held_out", "training", "calibration")
+        for name in ("settings", "windows", "held_out", "training", "calibration", "ranges")
         if not isinstance(value := getattr(document, name), Mapping)
     ]
     found = found or _of_tasks(document) + _of_windows(document.windows) + _of_terms(document)
-    return found or _of_calibration(document)
+    return found or _of_calibration(document) + _of_ranges(document.ranges)
 
 
 def _of_tasks(document: ModelDocument) -> list[str]:
@@ -112,3 +113,16 @@ def _of_calibration(document: ModelDocument) -> list[str]:
 
 def _is_plausible(mpp: Any) -> bool:
     return type(mpp) in (int, float) and units.is_plausible(mpp)
+
+
+def _of_ranges(ranges: Mapping[str, Any]) -> list[str]:
+    return [
+        f"the range of {name} is {value!r}, not two finite numbers around 0"
+        for name, value in ranges.items()
+        if not (
+            isinstance(value, list | tuple)
+            and len(value) == 2
+            and all(type(n) in (int, float) and math.isfinite(n) for n in value)
+            and value[0] <= 0 < value[1]
+        )
+    ]

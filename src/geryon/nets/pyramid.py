@@ -107,6 +107,8 @@ class PyramidNet(nn.Module):
 
     takes_rows = True
     """forward can be told which images are asked which task."""
+    eight_bits = ("encoder.fine", "lateral", "down", "blend", "hidden", "branch")
+    """Parts whose convolutions may be computed in eight bits (nets/ranges.py)."""
 
     def __init__(
         self,

@@ -83,6 +83,9 @@ class ModelDocument:
     """Figures of the run: steps, seconds, losses, validation."""
     calibration: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """{task: the numbers of its Calibration}, for tasks that have one."""
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """{convolution: least and largest input} on training images: engines may compute these in eight bits
+    (nets/ranges.py); empty where nobody looked."""
     format: int = FORMAT
 
     def task_values(self) -> tuple[Task, ...]:

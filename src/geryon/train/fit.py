@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets import weights
+from geryon.nets.model import heads_of
+from geryon.nets.ranges import ranges_of, spread
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
 from geryon.train import curves, leaks, processes, splits
@@ -110,7 +114,7 @@ def fit(
                 figures=trained.figures,
             )
     document = describe(recipe, made, [*learning, *checking], trained)
-    model = save(heir(document, start) if start else document, trained, out)
+    model = save(heir(document, start) if start else document, trained, spread([s.image for s in learning]), out)
     sha256 = report(model, unseen(recipe, out, where, tell), out, tell)
     return Fitted(
         model=model,
@@ -279,11 +283,12 @@ def describe(recipe: Recipe, made: Plan, samples: Sequence[Sample], trained: Tra
     )
 
 
-def save(document: ModelDocument, trained: Trained, out: Path) -> Path:
-    """Write the averaged weights with their document."""
+def save(document: ModelDocument, trained: Trained, images: Sequence[np.ndarray], out: Path) -> Path:
+    """Write the averaged weights with their document; what its layers see in `images` stands there too."""
     tensors = {name: value.float().cpu().numpy() for name, value in trained.network.state_dict().items()}
     model = out / f"{document.name}.safetensors"
-    weights.save_model(model, tensors, document)
+    heads = heads_of(document.task_values(), document.mpp)
+    weights.save_model(model, tensors, replace(document, ranges=ranges_of(document, tensors, heads, images)))
     return model
 
 

@@ -23,13 +23,15 @@ from typing import Any
 import numpy as np
 
 from geryon.errors import MissingPartError, UsageError
-from geryon.nets.cores import has_amx, usable_cores
+from geryon.nets.cores import has_amx, has_vnni, usable_cores
 from geryon.nets.engine import MapsOfWindow
 from geryon.nets.hub import cache_folder
 from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument
 from geryon.space.boxes import Box
 
+PREFIX = "__module.network."
+"""Before the name of a layer in a graph made from a BytesNetwork."""
 EXAMPLE_PX = 128
 """Side of the picture that the graph is traced with; any side will do afterwards."""
 CHECKED_PX = ((192, 320), (64, 96))
@@ -63,10 +65,24 @@ class OpenVinoEngine:
 def open_openvino(
     document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]
 ) -> OpenVinoEngine:
-    """On this machine's processors: one thread a lane, as many lanes as cores that may be used.
+    """In what this machine's processor is fastest in: bfloat16 where it has AMX, else eight bits where it has VNNI and
+    the model knows its ranges, else float32."""
+    if has_amx():
+        return _engine(document, tensors, heads, "bfloat16")
+    return _engine(document, tensors, heads, "int8" if has_vnni() and document.ranges else "float32")
 
-    bfloat16 is taken only where the processor multiplies it in tiles (AMX); OpenVINO itself would take it on others
-    too. MissingPartError where the package is not installed.
+
+def open_float32(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> OpenVinoEngine:
+    """The same in float32 on every processor."""
+    return _engine(document, tensors, heads, "float32")
+
+
+def _engine(
+    document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...], precision: str
+) -> OpenVinoEngine:
+    """One thread a lane, as many lanes as cores that may be used. MissingPartError without the package.
+
+    The precision is said to OpenVINO, which would take bfloat16 on processors where it is slower.
     """
     try:
         import openvino
@@ -74,14 +90,16 @@ def open_openvino(
         raise MissingPartError(
             what="the engine openvino is not installed", mend="pip install openvino, or leave --engine out"
         ) from error
-    lanes, precision = usable_cores(), "bf16" if has_amx() else "f32"
+    lanes, graph = usable_cores(), _graph(document, tensors, heads)
+    if precision == "int8":
+        _quantise(graph, document.ranges)
     compiled = openvino.Core().compile_model(
-        _graph(document, tensors, heads),
+        graph,
         "CPU",
         {
             "NUM_STREAMS": str(lanes),
             "INFERENCE_NUM_THREADS": lanes,
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
             # The lanes share their cores with those who read and decode.
             "ENABLE_CPU_PINNING": False,
         },
@@ -93,7 +111,7 @@ def open_openvino(
         name="openvino",
         lanes=lanes,
         batch=1,
-        precision={"bf16": "bfloat16", "f32": "float32"}[precision],
+        precision=precision,
         names=tuple(head.name for head in heads),
         requests=requests,
     )
@@ -112,6 +130,42 @@ def _graph(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     with suppress(OSError, RuntimeError):  # a cache that can't be written costs seconds at the next start
         _keep(graph, folder)
     return graph
+
+
+def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> None:
+    """Round the inputs and weights of the convolutions in `ranges` to eight bits, in place.
+
+    That is written as OpenVINO's FakeQuantize; its compiler then computes them in integers. Inputs have 256 levels
+    between their least and largest value, zero among them (borders are padded with it); weights 255 a channel.
+    """
+    from openvino import opset13
+
+    rounded: dict[tuple[str, int], Any] = {}
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "Convolution":
+            continue
+        name = node.get_friendly_name().split("/")[0].removeprefix(PREFIX)
+        weights = node.input_value(1)
+        if name not in ranges or weights.get_node().get_type_name() != "Constant":
+            continue
+        source = node.input_value(0)
+        key = source.get_node().get_friendly_name(), source.get_index()
+        if key not in rounded:
+            low, high = _with_zero(*ranges[name])
+            rounded[key] = opset13.fake_quantize(source, low, high, low, high, 256)
+        node.input(0).replace_source_output(rounded[key].output(0))
+        values = np.array(weights.get_node().data, np.float32)
+        most = np.maximum(np.abs(values).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-9))
+        scaled = opset13.fake_quantize(opset13.constant(values), -most, most, -most, most, 255)
+        node.input(1).replace_source_output(scaled.output(0))
+    graph.validate_nodes_and_infer_types()
+
+
+def _with_zero(low: float, high: float) -> tuple[np.float32, np.float32]:
+    """The range moved by less than a step so that zero is one of its 256 levels."""
+    step = (high - low) / 255.0
+    below = round(-low / step)
+    return np.float32(-below * step), np.float32((255 - below) * step)
 
 
 def _digest(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> str:
