@@ -16,6 +16,8 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+from geryon.nets.cores import usable_cores
+
 HEAD: dict[str, tuple[type, ...]] = {
     "benchmark": (str,),
     "question": (str,),
@@ -98,10 +100,13 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
 
 
 def ratio_of(one: Seconds, other: Seconds, *, of: str = "wall") -> dict[str, Any]:
-    """one / other round by round, for `say`: what slows a whole round down falls out."""
-    pairs = (one.wall, other.wall) if of == "wall" else (one.cpu, other.cpu)
-    ratios = [a / b for a, b in zip(*pairs, strict=True)]
-    return {"value": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "rounds": len(ratios)}
+    """one / other round by round, for `say`: what slows a whole round down falls out. `of` "cpu": of core seconds."""
+    by = {
+        "wall": [a / b for a, b in zip(one.wall, other.wall, strict=True)],
+        "cpu": [a / b for a, b in zip(one.cpu, other.cpu, strict=True)],
+    }
+    found = {"value": statistics.median(by[of]), "low": min(by[of]), "high": max(by[of]), "rounds": len(by[of])}
+    return found if of == "cpu" else {**found, "of_core_seconds": statistics.median(by["cpu"])}
 
 
 def say(
@@ -185,16 +190,6 @@ def instructions() -> list[str]:
     """Those of INSTRUCTIONS that the processor has."""
     flags = set(_cpuinfo("flags").split())
     return [name for name, flag in INSTRUCTIONS.items() if flag in flags]
-
-
-def usable_cores() -> int:
-    """As the engines count them, without importing torch: by affinity and by the cgroup's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
 
 
 def _processor() -> str:

@@ -103,7 +103,7 @@ def one(mm2: float, model: str, engine: str) -> dict[str, Any]:
         began, busy = perf_counter(), process_time()
         record = segment_slide(slide, net, Path(folder) / "a", options=options, tell=lambda event: None)
         taken = {"seconds": perf_counter() - began, "core_seconds": process_time() - busy}
-    return {**taken, "peak_gib": record.peak_memory_bytes / 2**30, "engine": record.engine}
+    return {**taken, "peak_gib": record.peak_memory_bytes / 2**30, "engine": net.engine.name}
 
 
 if __name__ == "__main__":

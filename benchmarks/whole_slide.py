@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.finished import bare
-from benchmarks.machine import Seconds, interleaved, ratio_of, say, skip
-from geryon.errors import GeryonError
+from benchmarks.machine import Seconds, interleaved, ratio_of, say
+from benchmarks.nets import opened
 from geryon.flows.plan import cutting_of, make_plan
 from geryon.flows.segment import Options, segment
 from geryon.flows.synth import synth
-from geryon.nets.model import Model, load_model
+from geryon.nets.model import Model
 from geryon.slides.reader import open_slide
 from geryon.store.run import RunRecord
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="geryon-s")
     args = parser.parse_args()
-    nets = dict(opened(args.model, args.engine))
+    nets = dict(opened("whole_slide", args.model, args.engine))
     with tempfile.TemporaryDirectory() as folder:
         path = synth(Path(folder) / "slide.tiff", size_um=(1000 * args.side_mm, 1000 * args.side_mm), seed=11)
         runs, calls = count(), {}
@@ -62,15 +62,6 @@ def main() -> None:
         for name, net in nets.items():
             size = {"mm2": args.side_mm**2, "model": args.model, "engine": net.engine.name}
             tell((taken[name, "whole"], taken[name, "network"]), records[name], size, net.engine.precision)
-
-
-def opened(model: str, engines: Sequence[str]) -> Iterator[tuple[str, Model]]:
-    """The model in each engine; a line for those that can't be opened."""
-    for name in engines:
-        try:
-            yield name, load_model(model, engine=name)
-        except GeryonError as error:
-            skip("whole_slide", f"the engine {name}", str(error.what), model=model, engine=name)
 
 
 def network_over(path: Path, net: Model) -> Callable[[], Any]:

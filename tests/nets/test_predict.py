@@ -15,6 +15,7 @@ from geryon.errors import GeryonError, InputError, UsageError
 from geryon.nets.engines.torch_ import TorchEngine
 from geryon.nets.image import at_model_mpp
 from geryon.nets.model import Model
+from geryon.nets.network import BytesNetwork
 from geryon.nets.weights import ModelDocument, TaskDocument
 from geryon.slides.array import slide_of_image
 from geryon.space.boxes import Frame
@@ -159,10 +160,8 @@ def test_torch_threads_stay_as_they_were_found() -> None:
         lanes=3,
         batch=1,
         precision="float32",
-        network=Seeing(),
-        activations={f"lumina/{m.name}": m.activation for m in LUMINA.maps},
+        network=BytesNetwork(Seeing(), {"lumina/inside": "sigmoid"}),
         device=torch.device("cpu"),
-        dtype=torch.float32,
     )
     before = torch.get_num_threads()
     torch.set_num_threads(3)
