@@ -1,10 +1,11 @@
 """What does the network alone take for a window by one caller, and how near is that to the processor's limit?
 
-    python -m benchmarks.forward [--model geryon-s] [--engines cpu openvino] [--rounds 3]
+    python -m benchmarks.forward [--model geryon-s] [--engine cpu openvino] [--rounds 3]
 
-One window of 1216 px (a core of 1024 px and its halo) through each engine in turn, by one caller, as a
-lane of a run calls it: uint8 pixels in, uint8 maps out; core seconds count all threads that an engine takes. Then what the same multiplications and additions would take at the speed of a float32 matrix product,
-and the share of that speed that each engine reaches.
+One window of 1216 px (a core of 1024 px and its halo) through each engine in turn, by one caller, as a lane of a run
+calls it: uint8 pixels in, uint8 maps out; core seconds count all threads that an engine takes. Then what the same
+multiplications and additions would take at the speed of a float32 matrix product on one core, and the share of that
+speed that each engine reaches a core second.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ MATRIX = 1536
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="geryon-s")
-    parser.add_argument("--engines", nargs="+", help="default: all that open here, but for cards")
+    parser.add_argument("--engine", nargs="+", help="default: all that open here, but for cards")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core-px", type=int, default=STEP_PX)
     args = parser.parse_args()
-    nets = dict(opened("forward", args.model, args.engines or processor_engines()))
+    nets = dict(opened("forward", args.model, args.engine or processor_engines()))
     side = args.core_px + 2 * HALO_PX
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     box = Frame(name="work", mpp_x=0.5, mpp_y=0.5, width=side, height=side).box

@@ -1,6 +1,6 @@
 """How long do `import geryon` and `geryon --help` take in a fresh interpreter?
 
-    python -m benchmarks.import_time [--rounds 7]
+python -m benchmarks.import_time [--rounds 7]
 """
 
 from __future__ import annotations

@@ -109,7 +109,23 @@ def ratio_of(one: Seconds, other: Seconds, *, of: str = "wall") -> dict[str, Any
     return found if of == "cpu" else {**found, "of_core_seconds": statistics.median(by["cpu"])}
 
 
-def say(
+def say(benchmark: str, question: str, **told: Any) -> None:
+    """Print a `line`, at once."""
+    sys.stdout.write(json.dumps(line(benchmark, question, **told), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def skip(benchmark: str, question: str, why: str, **size: Any) -> None:
+    """A line in place of a figure that can't be measured here."""
+    say(benchmark, question, **missing(why), size=size)
+
+
+def missing(why: str) -> dict[str, Any]:
+    """What stands in a line that has no figure."""
+    return {"value": None, "unit": "", "skipped": why}
+
+
+def line(
     benchmark: str,
     question: str,
     *,
@@ -119,10 +135,11 @@ def say(
     better: str = "lower",
     size: Mapping[str, Any] | None = None,
     **more: Any,
-) -> None:
-    """One JSON line, at once. `size` says how much of what was measured: lines of one size can be compared.
+) -> dict[str, Any]:
+    """A figure with all that stands beside it.
 
-    `peak_gib` is the most memory this process has held until now, its largest child's added.
+    `size` says how much of what was measured: lines of one question and size can be compared. `peak_gib` is the most
+    memory this process has held until now, its largest child's added.
     """
     met = None if value is None or asked is None else bool(value <= asked if better == "lower" else value >= asked)
     record = {
@@ -138,13 +155,8 @@ def say(
         "peak_gib": peak_gib(),
         "machine": about(),
     }
-    sys.stdout.write(json.dumps(_rounded(record), ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def skip(benchmark: str, question: str, why: str, **size: Any) -> None:
-    """A line in place of a figure that can't be measured here."""
-    say(benchmark, question, value=None, unit="", size=size, skipped=why)
+    rounded: dict[str, Any] = _rounded(record)
+    return rounded
 
 
 def faults(record: Any) -> list[str]:

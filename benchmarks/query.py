@@ -73,7 +73,9 @@ def questions(folder: Path) -> dict[str, Callable[[], Any]]:
     corners = np.random.default_rng(0).uniform(low, high - BOX_PX, (BOXES, 2))
 
     def boxes(columns: list[str] | None) -> int:
-        found = [read_objects(folder, "nuclei", box=(x, y, x + BOX_PX, y + BOX_PX), columns=columns) for x, y in corners]
+        found = [
+            read_objects(folder, "nuclei", box=(x, y, x + BOX_PX, y + BOX_PX), columns=columns) for x, y in corners
+        ]
         return sum(len(table) for table in found)
 
     def counts() -> dict[str, int]:

@@ -31,7 +31,14 @@ def main() -> None:
         for name, taken in interleaved(calls, args.rounds).items():
             size = {"mm2": args.mm2, "tile_px": tile_px, "task": name}
             told = {"objects": closed(found, tasks[name])}
-            say("stitch", f"seams of {name} ({tasks[name].seam})", **taken.each(args.mm2), unit="s/mm²", size=size, **told)
+            say(
+                "stitch",
+                f"seams of {name} ({tasks[name].seam})",
+                **taken.each(args.mm2),
+                unit="s/mm²",
+                size=size,
+                **told,
+            )
 
 
 def closed(found: Found, task: Task) -> int:
