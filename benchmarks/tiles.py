@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import shapely
 
 from benchmarks.machine import say
+from benchmarks.nets import exact
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment_slide
-from geryon.nets.model import HALO_PX, STEP_PX, Model, load_model
+from geryon.nets.model import HALO_PX, STEP_PX, Model
 from geryon.slides.array import slide_of_image
 from geryon.slides.synthetic import SyntheticSlide
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--side-px", type=int, default=3000)
     parser.add_argument("--halo", type=int, default=HALO_PX)
     args = parser.parse_args()
-    net = load_model(args.model, engine="cpu")
+    net = exact(args.model)
     slide = SyntheticSlide(width_um=args.side_px / 2, height_um=args.side_px / 2, seed=3, malignant=0.4)
     image = slide.render(slide.frame.box)
     size = {"side_px": args.side_px, "model": args.model, "halo_px": args.halo}
