@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-full bench-gpu clean
 
 demo: .venv/.geryon
 	$(BIN)/geryon demo --out geryon-demo
@@ -20,8 +20,15 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# About a quarter of an hour on two cores; lines are added to bench.jsonl (docs/benchmarks.md).
 bench: .venv/.dev
-	$(BIN)/python -m benchmarks.run_all
+	$(BIN)/python -m benchmarks.run_all --out bench.jsonl
+
+bench-full: .venv/.dev
+	$(BIN)/python -m benchmarks.run_all --full --out bench.jsonl
+
+bench-gpu: .venv/.dev
+	$(BIN)/python -m benchmarks.run_all --only gpu --out bench.jsonl
 
 clean:
 	rm -rf .venv geryon-demo

@@ -1,20 +1,22 @@
-"""How right are the shipped weights? One JSON line a figure: value, interval, protocol, what is asked, floors.
+"""How right are the shipped weights?
 
-Run it from anywhere: python benchmarks/accuracy.py [--data DIR] [--models geryon-s geryon-s-research] [--lines glas]
-Test images are those that the model's own document says it was not trained on (`held_out`: {source: [groups]}; all
-where the source is not among its own), and for GlaS the contest's testA. Without the data it says so and exits 0.
+    python -m benchmarks.accuracy [--data DIR] [--models geryon-s geryon-s-research] [--lines glas]
+
+A line a figure: value, interval, protocol, what is asked, and after it the floors that it has to beat. Test images are
+those that the model's own document says it was not trained on (`held_out`: {source: [groups]}; all where the source is
+not among its own), and for GlaS the contest's testA. Without the data it says so and exits 0.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import say, skip
 from geryon import plugins
 from geryon.errors import GeryonError
 from geryon.train.evaluate import MODEL, Evaluation, Look, Row, evaluate
@@ -106,16 +108,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         root = args.data / line.source
         if not root.is_dir() and line.source != "synthetic":
-            say({"source": line.source, "skipped": f"the data are not at {root.name!r} under --data"})
+            skip("accuracy", f"figures of {line.source}", f"the data are not at {root.name!r} under --data")
             continue
         for record in measured(line, root, args.models, args.first):
-            say(record)
+            tell(record)
     return 0
 
 
-def say(record: dict[str, Any]) -> None:
-    """One line of JSON, at once."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+def tell(record: dict[str, Any]) -> None:
+    """One figure, or why there is none."""
+    if "skipped" in record:
+        skip("accuracy", f"figures of {record['source']} by {record['model']}", record["skipped"])
+        return
+    task, metric, value = record.pop("task"), record.pop("metric"), record.pop("value")
+    better = "lower" if metric.endswith("_px") else "higher"
+    asked, size = record.pop("asked"), {key: record.pop(key) for key in ("source", "images", "by")}
+    if value is None:
+        skip("accuracy", f"{task} {metric}", "it is not defined on these images", **size)
+        return
+    say("accuracy", f"{task} {metric}", value=value, unit=metric, asked=asked, better=better, size=size, **record)
 
 
 def measured(line: Line, root: Path, models: Sequence[str], first: int) -> Iterator[dict[str, Any]]:

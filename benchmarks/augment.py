@@ -1,10 +1,10 @@
-"""Crops a second on one core by each augmentation, and whether a training run waits for its batches.
+"""How many crops a second does one core augment, and does a training run wait for its batches?
 
     python -m benchmarks.augment [--crop-px 256] [--steps 24]
 
-One JSON line for each augmentation alone and each preset: crops a second of one core's time of all that makes a batch
-(cut, deform, colour, targets). Then the share of its time that a run of geryon-s waits for batches, with and without
-threads that prepare them. The samples are synthetic tissue.
+A line for each augmentation alone and each preset: crops a second of one core's time of all that makes a batch (cut,
+deform, colour, targets). Then the share of its time that a run of geryon-s waits for batches, with and without threads
+that prepare them (`--steps 0` leaves it out). The samples are synthetic tissue.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import argparse
 import csv
 import tempfile
 from dataclasses import asdict, replace
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
-from statistics import median
-from time import thread_time
 
 import cv2
 
-from benchmarks.machine import about, say
+from benchmarks.machine import Seconds, interleaved, say
 from geryon.nets.model import heads_of
 from geryon.nets.topologies.geryon_s import build
 from geryon.tasks.task import get_task
@@ -51,41 +50,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--crop-px", type=int, default=256)
     parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     tasks = [get_task(name) for name in ("nuclei", "glands", "lumina", "tissue")]
     cases = islice(get_source("synthetic").cases(Path()), 4)
     samples = [sample_of(case, "synthetic", tasks) for case in cases]
     losses = {f"{t.name}/{m.name}": m.loss for t in tasks for m in t.maps}
     settings = LoopSettings(
-        batch=8, crop_px=args.crop_px, steps=args.steps, log_steps=args.steps, minutes=0, keep_minutes=60
+        batch=8,
+        crop_px=args.crop_px,
+        steps=max(1, args.steps),
+        log_steps=max(1, args.steps),
+        minutes=0,
+        keep_minutes=60,
     )
-    for name, crops in crops_a_second(samples, losses, settings).items():
-        say(augmentation=name, crops_a_second=round(crops, 1), crop_px=args.crop_px)
-    for threads in (0, settings.threads):
+    for name, taken in augmented(samples, losses, settings, args.rounds).items():
+        timed = taken.rate(settings.batch, of="cpu")
+        size = {"crop_px": args.crop_px}
+        say("augment", f"crops by {name}", **timed, unit="crops/core second", better="higher", size=size)
+    for threads in (0, settings.threads) if args.steps else ():
         with tempfile.TemporaryDirectory() as out:
             loop.train(
                 build({}, heads_of(tasks, 0.5)), samples, losses, replace(settings, threads=threads), out=Path(out)
             )
             [row] = csv.DictReader((Path(out) / "log.csv").open(encoding="utf-8"))
-        threaded = "one a core" if threads else "none"
-        waiting, speed = float(row["waiting"]), float(row["crops_per_second"])
-        say(threads=threaded, waiting=waiting, crops_a_second=speed, crop_px=args.crop_px, **about())
+        threaded = "a thread a core prepares" if threads else "nothing prepares"
+        say(
+            "augment",
+            f"share of a training run that waits for batches, {threaded}",
+            value=float(row["waiting"]),
+            unit="share",
+            size={"crop_px": args.crop_px, "steps": args.steps},
+            crops_a_second=float(row["crops_per_second"]),
+        )
 
 
-def crops_a_second(samples: list[Sample], losses: dict[str, str], settings: LoopSettings) -> dict[str, float]:
-    """By augmentation, the median of seven batches, in turn, by the time of this thread: other load does not count."""
+def augmented(samples: list[Sample], losses: dict[str, str], settings: LoopSettings, rounds: int) -> dict[str, Seconds]:
+    """By augmentation, what a batch takes, the augmentations in turn."""
     cv2.setNumThreads(1)
     shapes = batches.map_shapes(samples, tuple(losses))
-    feed, step = feeding.make_feed(samples, losses, settings), iter(range(10**6))
+    feed, step = feeding.make_feed(samples, losses, settings), count()
 
-    def seconds(colours: AugmentSettings) -> float:
-        told, began = replace(settings, augment=colours), thread_time()
+    def make(colours: AugmentSettings) -> None:
+        told = replace(settings, augment=colours)
         feeding.make_batch(next(step), samples=samples, shapes=shapes, feed=feed, settings=told)
-        return thread_time() - began
 
     every = ALONE | {f"preset {name}": preset for name, preset in PRESETS.items()}
-    rounds = [{name: seconds(colours) for name, colours in every.items()} for _ in range(8)][1:]
-    return {name: settings.batch / median(times[name] for times in rounds) for name in every}
+    return interleaved({name: partial(make, colours) for name, colours in every.items()}, rounds)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m benchmarks.batchnorm --samples PACK [--recipe RECIPE] [--steps 400] [--seeds 1] [--out FOLDER]
 
-One JSON line a variant and seed: the validation's figures, over all sources and for each, on patients held out.
+A line a variant and seed: the mean of the maps' losses, and all of the validation's figures, over all sources and for
+each, on patients held out.
 `own_statistics` is the same loss where norms use each image's own statistics in place of the running ones: how far
 it lies from the loss is what running statistics cost. A variant that FOLDER knows is not run again, so a stopped
 comparison goes on. Without a pack it says so and exits 0.
@@ -16,11 +17,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from torch import nn
 
-from benchmarks.machine import about, say
+from benchmarks.machine import say, skip
 from geryon.train.begin import build
 from geryon.train.fit import Where, gather, loop_settings, split_samples
 from geryon.train.learner import choose_place
@@ -51,7 +53,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     args = parser.parse_args()
     if args.samples is None or not args.samples.exists():
-        say(benchmark="batchnorm", skipped="give a pack of samples: --samples PACK")
+        skip("batchnorm", "loss on patients held out", "give a pack of samples: --samples PACK")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):
@@ -59,7 +61,10 @@ def main() -> int:
             done = args.out / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}.json"
             if not done.exists():
                 done.write_text(json.dumps(measured(name, seed, args), indent=1), encoding="utf-8")
-            say(**json.loads(done.read_text(encoding="utf-8")))
+            told = json.loads(done.read_text(encoding="utf-8"))
+            losses = [v for k, v in told["figures"].items() if k.endswith(" loss")]
+            size = {"seed": seed, "steps": args.steps, "batch": args.batch, "crop_px": args.crop_px}
+            say("batchnorm", f"loss, {name}", value=mean(losses), unit="loss", size=size, **told)
     return 0
 
 
@@ -97,14 +102,10 @@ def measured(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         build(recipe, plan(recipe, None), lambda event: None), learning, losses, settings, out=folder, validate=judge
     )
     return {
-        "benchmark": "batchnorm",
-        "variant": name,
-        "seed": seed,
-        "steps": done.step,
+        "steps_done": done.step,
         "seconds": round(done.seconds, 1),
         "figures": rounded(done.figures),
         "own_statistics": rounded({k: v for k, v in judge(with_own_statistics(done.network)).items() if " loss" in k}),
-        **about(),
     }
 
 

@@ -1,8 +1,8 @@
-"""Seconds per mm² of the published network: 448 -> 144 windows as published against large windows on the same grid.
+"""How much faster are large windows for Cerberus' network than its published windows of 448 to 144?
 
-    PYTHONPATH=src python benchmarks/cerberus_window.py [--threads N] [--rounds N] [--core PX]
+    python -m benchmarks.cerberus_window [--threads N] [--rounds N] [--core PX]
 
-Ways are timed in turn, so that all see the same load, and their medians are told as one JSON line. Weights are
+Ways are timed in turn, so that all see the same load. Weights are
 random: time does not depend on them. `published` runs the network as built (float32, norms apart, all maps of the
 whole window); the published tile mode computes each window twice, which is not counted here.
 """
@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.machine import interleaved, say, skip
 from geryon.nets.cores import has_amx
 from geryon.nets.foreign import cerberus_windows as windows
 from geryon.nets.topologies import cerberus
@@ -29,54 +26,69 @@ from geryon.tasks import cerberus_decoding as rules
 from geryon.tasks.metrics import object_metric
 
 MPP = 0.5
+ASKED, ASKED_PQ = 35.0, 0.97
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cerberus"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core", type=int, default=windows.CORE_PX)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    seconds = measure(ways(args.core), args.rounds)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    record = {
-        "benchmark": "cerberus_window",
-        "seconds_per_mm2": {name: round(value, 2) for name, value in medians.items()},
-        "spread": {name: [round(min(t), 2), round(max(t), 2)] for name, t in seconds.items()},
-        "times_faster": round(medians["published"] / medians["large"], 2),
-        "core_px": args.core,
-        "margin_px": windows.MARGIN_PX,
-        "rounds": args.rounds,
-        "threads": args.threads,
-        "amx": has_amx(),
-        "processor": processor(),
-        "torch": torch.__version__,
-    }
-    sys.stdout.write(json.dumps(record) + "\n")
-    sys.stdout.write(json.dumps(agreement()) + "\n")
+    runs = ways(args.core)
+    taken = interleaved({name: run for name, (run, _) in runs.items()}, args.rounds)
+    area_mm2 = {name: area for name, (_, area) in runs.items()}
+    size = {"core_px": args.core, "margin_px": windows.MARGIN_PX, "threads": args.threads}
+    for name, seconds in taken.items():
+        say("cerberus_window", f"a mm², {name}", **seconds.each(area_mm2[name]), unit="s/mm²", size=size)
+    for name in taken:
+        if name.startswith("large"):
+            times = [
+                (a / area_mm2["published"]) / (b / area_mm2[name])
+                for a, b in zip(taken["published"].wall, taken[name].wall, strict=True)
+            ]
+            say(
+                "cerberus_window",
+                f"{name} against published, times faster",
+                value=statistics.median(times),
+                unit="ratio",
+                low=min(times),
+                high=max(times),
+                rounds=len(times),
+                better="higher",
+                asked=ASKED if name == list(taken)[-1] else None,
+                size=size,
+            )
+    agreement()
 
 
-def agreement() -> dict[str, object]:
-    """PQ of the objects of the default windows (bfloat16) against float32 with margin 152; asked: 0.97.
+def agreement() -> None:
+    """PQ of the objects of the default windows against float32 with margin 152.
 
     On the image of the reference's tile case with its weight rule: published weights are not at hand here.
     """
-    head: dict[str, object] = {"benchmark": "cerberus_window", "question": "objects against float32, margin 152"}
     if not (REFERENCE / "tile_case.npz").exists():
-        return {**head, "skipped": "needs shared/reference/cerberus"}
+        skip("cerberus_window", "objects against float32 with margin 152", "needs shared/reference/cerberus")
+        return
     with np.load(REFERENCE / "tile_case.npz", allow_pickle=False) as file:
         image = np.asarray(file["image"])
-    exact = objects(windows.predict_large(reference_network(), image, margin=152))
-    scores: dict[str, dict[str, float]] = {}
+    expected = objects(windows.predict_large(reference_network(), image, margin=152))
     for dtype in (torch.float32, torch.bfloat16):
-        module = reference_network().to(dtype)
-        found = objects(windows.predict_large(module, image))
-        name = f"margin {windows.MARGIN_PX}, {str(dtype).removeprefix('torch.')}"
-        scores[name] = {task: round(object_metric(found[task], exact[task])["pq"], 4) for task in exact}
-    counts = {task: int(labels.max()) for task, labels in exact.items()}
-    return {**head, "pq": scores, "objects": counts, "asked": ">= 0.97"}
+        found = objects(windows.predict_large(reference_network().to(dtype), image))
+        for task, labels in expected.items():
+            precision = str(dtype).removeprefix("torch.")
+            say(
+                "cerberus_window",
+                f"{task} against those of float32 with margin 152, PQ",
+                value=object_metric(found[task], labels)["pq"],
+                unit="PQ",
+                better="higher",
+                asked=ASKED_PQ,
+                size={"precision": precision, "margin_px": windows.MARGIN_PX},
+                objects=int(labels.max()),
+            )
 
 
 def reference_network() -> cerberus.Cerberus:
@@ -132,28 +144,8 @@ def as_published(module: cerberus.Cerberus, image: np.ndarray) -> list[torch.Ten
         return [*maps, module.patch_class(taps[4])]
 
 
-def measure(runs: dict[str, tuple[Callable[[], object], float]], rounds: int) -> dict[str, list[float]]:
-    """Name -> seconds per mm² of each round; the first, unmeasured run of each warms it up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(rounds + 1):
-        for name, (run, area_mm2) in runs.items():
-            start = time.perf_counter()
-            run()
-            if round_number:
-                seconds[name].append((time.perf_counter() - start) / area_mm2)
-    return seconds
-
-
 def mm2(side_px: int) -> float:
     return (side_px * MPP / 1000.0) ** 2
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""Stain normalisation: what the target is, and whether it helps under a stain that training never saw.
+"""Does stain normalisation help under a stain that training never saw?
 
     python -m benchmarks.stain [--data DIR] [--model geryon-s] [--target]
 
-One JSON line a source and stain: nuclei PQ without normalisation and with each method, on images that the model's
+A line a source, stain and method: nuclei PQ without normalisation and with each method, on images that the model's
 document names as held out. A stain is a change of the images' own haematoxylin and eosin in optical density, far beyond
-what training draws. --target prints the numbers of the training images that macenko.py and reinhard.py hold. Each
+what training draws. `--target` prints the numbers of the training images that macenko.py and reinhard.py hold. Each
 image is normalised by itself, which is harder than a slide: it has less tissue. Without the data it says so and exits.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import about, say
+from benchmarks.machine import say, skip
 from geryon.nets.model import Model, load_model
 from geryon.slides import macenko, normalise, reinhard
 from geryon.slides.array import slide_of_image
@@ -67,20 +68,22 @@ def main() -> int:
     parser.add_argument("--target", action="store_true", help="print the target's numbers and measure nothing else")
     args = parser.parse_args()
     if not all((args.data / name).is_dir() for name in SOURCES):
-        say(benchmark="stain", skipped="consep and tnbc are not under --data")
+        skip("stain", "nuclei PQ under other stains", "consep and tnbc are not under --data")
         return 0
     net = load_model(args.model, tasks="nuclei")
     if args.target:
-        say(**target(net, args.data))
+        sys.stdout.write(json.dumps(target(net, args.data)) + "\n")
         return 0
     for name in SOURCES:
         held = [case for case in get_source(name).cases(args.data / name) if is_held_out(case, net, name)]
         for stain, change in STAINS.items():
-            found = {method: pq(net, held, change, method) for method in METHODS}
-            figures = {method or "none": f"{r[0]:.3f} ({r[1]:.3f} to {r[2]:.3f})" for method, r in found.items()}
-            left = {f"{method} left as they were": r[3] for method, r in found.items() if method}
-            say(source=name, images=len(held), stain=stain, **figures, **left)
-    say(**about())
+            for method in METHODS:
+                value, low, high, left = pq(net, held, change, method)
+                told = {"value": value, "low": low, "high": high, "left_as_they_were": left}
+                size = {"source": name, "images": len(held), "model": args.model, "stain": stain}
+                say(
+                    "stain", f"nuclei PQ, {method or 'no'} normalisation", **told, unit="PQ", better="higher", size=size
+                )
     return 0
 
 

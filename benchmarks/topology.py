@@ -2,7 +2,7 @@
 
     python -m benchmarks.topology [--data DIR] [--steps 400] [--out FOLDER] [--only VARIANT ...] [--cost]
 
-One JSON line a variant: nuclei PQ (CoNSeP images K with K % 3 == 0), gland F1 and Dice (GlaS patients held back, no
+Lines of each variant: nuclei PQ (CoNSeP images K with K % 3 == 0), gland F1 and Dice (GlaS patients held back, no
 testA image), seconds of a window of 1216 px on one core, GFLOP a megapixel, parameters. A variant that FOLDER knows is
 not run again, so a stopped comparison goes on. `--cost` trains nothing and measures seconds, operations and parameters
 of untrained networks, in turn. Without the data it says so and exits 0.
@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import about, interleaved, say
+from benchmarks.machine import Seconds, interleaved, say, skip
+from benchmarks.nets import gflop_a_mpx
 from geryon import plugins
 from geryon.nets.engine import open_engine
 from geryon.nets.model import HALO_PX, STEP_PX, Model, heads_of, load_model
@@ -59,10 +60,10 @@ def main() -> int:
         models = {name: untrained(recipe_of(name, args, {"consep": [], "glas": []})) for name in args.only}
         taken = seconds(models)
         for name, model in models.items():
-            say(benchmark="topology", variant=name, **cost(model, taken[name]), **about())
+            tell_cost(name, model, taken[name])
         return 0
     if not (args.data / "consep").is_dir() or not (args.data / "glas").is_dir():
-        say(benchmark="topology", skipped="consep and glas are not under --data")
+        skip("topology", "nuclei and glands of held-back images", "consep and glas are not under --data")
         return 0
     held = {name: held_back(name, args.data) for name in ("consep", "glas")}
     args.out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,10 @@ def main() -> int:
         done = args.out / f"{name.replace(', ', '-').replace(' ', '_')}.json"
         if not done.exists():
             done.write_text(json.dumps(measured(name, args, held), indent=1), encoding="utf-8")
-        say(**json.loads(done.read_text(encoding="utf-8")))
+        size = {"steps": args.steps, "seed": args.seed}
+        for figure, (value, low, high) in json.loads(done.read_text(encoding="utf-8")).items():
+            told = {"value": value, "low": low, "high": high}
+            say("topology", f"{figure}, {name}", **told, unit=figure.split()[-1], better="higher", size=size)
     return 0
 
 
@@ -107,7 +111,7 @@ def recipe_of(name: str, args: argparse.Namespace, held: dict[str, list[Case]]) 
 
 
 def measured(name: str, args: argparse.Namespace, held: dict[str, list[Case]]) -> dict[str, Any]:
-    """Train the variant and score it."""
+    """Train the variant and score it: figure -> value, lower and upper end of its interval."""
     folder = args.out / name.replace(", ", "-").replace(" ", "_")
     recipe = recipe_of(name, args, held)
     fitted = fit(recipe, out=folder, where=Where(data=args.data, pack=args.out / "samples.pack"))
@@ -122,15 +126,8 @@ def measured(name: str, args: argparse.Namespace, held: dict[str, list[Case]]) -
         for metric in metrics:
             row = found.figure(task, metric)
             if row is not None:
-                figures[f"{task} {metric}"] = [round(row.value, 4), round(row.low, 4), round(row.high, 4)]
-    return {
-        "benchmark": "topology",
-        "variant": name,
-        "steps": fitted.step,
-        **figures,
-        **cost(model, seconds({name: model})[name]),
-        **about(),
-    }
+                figures[f"{task} {metric}"] = [row.value, row.low, row.high]
+    return figures
 
 
 def untrained(recipe: Recipe) -> Model:
@@ -152,8 +149,8 @@ def untrained(recipe: Recipe) -> Model:
     return Model(document=document, sha256="", tasks=tasks, engine=open_engine("cpu", document, tensors, heads))
 
 
-def seconds(models: dict[str, Model]) -> dict[str, float]:
-    """Medians of a default window through each network, the networks in turn."""
+def seconds(models: dict[str, Model]) -> dict[str, Seconds]:
+    """What a default window takes through each network, the networks in turn."""
     side = STEP_PX + 2 * HALO_PX
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     box = Frame(name="task", mpp_x=0.5, mpp_y=0.5, width=side, height=side).box
@@ -161,24 +158,12 @@ def seconds(models: dict[str, Model]) -> dict[str, float]:
     return interleaved(calls, 5)
 
 
-def cost(model: Model, window_seconds: float) -> dict[str, Any]:
+def tell_cost(name: str, model: Model, taken: Seconds) -> None:
     """What a network takes: seconds of a window on one core, operations, parameters."""
-    return {
-        "window_seconds_one_core": round(window_seconds, 3),
-        "gflop_a_mpx": round(gflop_a_mpx(model), 1),
-        "parameters": sum(p.numel() for p in model.engine.network.parameters()),  # type: ignore[attr-defined]
-    }
-
-
-def gflop_a_mpx(model: Model) -> float:
-    """Multiplications and additions of the network, counted by torch, a megapixel of its input."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network = model.engine.network.network  # type: ignore[attr-defined]
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, 512, 512))
-    return float(counter.get_total_flops()) / 512**2 / 1e3
+    network = model.engine.network  # type: ignore[attr-defined]
+    told = {"gflop_a_mpx": gflop_a_mpx(network), "parameters": sum(p.numel() for p in network.parameters())}
+    size = {"window_px": STEP_PX + 2 * HALO_PX}
+    say("topology", f"a window on one core, {name}", **taken.each(1), unit="s", size=size, **told)
 
 
 if __name__ == "__main__":

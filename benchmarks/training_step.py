@@ -2,7 +2,7 @@
 
     python -m benchmarks.training_step [--samples PACK --recipe RECIPE] [--steps 8] [--rounds 3] [--batch 8]
 
-One JSON line. A step of the loop waits for its batch, which threads prepare (draw, cut, turn, colour, stack), goes
+A step of the loop waits for its batch, which threads prepare (draw, cut, turn, colour, stack), goes
 forward and backward, clips, moves the weights and their average, and sums up the log. The bare pass is forward and
 backward of the same batches, which are there already. Both in turn, `share` is the median over rounds of loop speed /
 bare speed. `processor_share` is the same in processor seconds of all threads, which other work on the machine does
@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.machine import about, say
+from benchmarks.machine import say
 from geryon.nets.model import heads_of
 from geryon.train import batches, curves
 from geryon.train.begin import build
@@ -54,21 +54,28 @@ def main() -> int:
     recipe = replace(recipe, net=replace(recipe.net, start=""))
     samples = list(load_pack(args.samples)) if args.samples else made_up(recipe)
     loop, bare, waited, processor = measured(recipe, samples, args)
+    shares = [b / a for a, b in zip(loop, bare, strict=True)]
     say(
-        benchmark="training_step",
-        share=round(statistics.median(b / a for a, b in zip(loop, bare, strict=True)), 3),
-        processor_share=round(statistics.median(processor), 3),
-        loop_steps_a_second=round(args.steps / statistics.median(loop), 3),
-        bare_steps_a_second=round(args.steps / statistics.median(bare), 3),
-        waiting=round(statistics.median(w / a for a, w in zip(loop, waited, strict=True)), 3),
-        batch=args.batch,
-        crop_px=args.crop_px,
-        steps=args.steps,
+        "training_step",
+        "speed of the loop over that of bare forward and backward passes",
+        value=statistics.median(shares),
+        unit="share",
+        low=min(shares),
+        high=max(shares),
         rounds=args.rounds,
-        pack=args.samples.name if args.samples else "noise",
-        network=recipe.net.name,
-        device=str(choose_place(recipe.train).device),
-        **about(),
+        better="higher",
+        size={
+            "batch": args.batch,
+            "crop_px": args.crop_px,
+            "steps": args.steps,
+            "pack": args.samples.name if args.samples else "noise",
+            "network": recipe.net.name,
+            "device": str(choose_place(recipe.train).device),
+        },
+        processor_share=statistics.median(processor),
+        loop_steps_a_second=args.steps / statistics.median(loop),
+        bare_steps_a_second=args.steps / statistics.median(bare),
+        waiting=statistics.median(w / a for a, w in zip(loop, waited, strict=True)),
     )
     return 0
 

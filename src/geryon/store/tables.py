@@ -25,7 +25,7 @@ ROWS = 50_000
 GEOMETRY_BYTES = 128 << 20
 """A row group is cut earlier where its outlines exceed this (glands), so that memory is bounded."""
 GEOMETRY_LEVEL = 7
-"""zstd: twelve times the speed of level 16 for a fifth more bytes (benchmarks/bytes_per_nucleus.py)."""
+"""zstd: twelve times the speed of level 16 for a fifth more bytes (benchmarks/store.py)."""
 PAGE_BYTES = 200 << 10
 """zstd has tables of settings by input size; those for up to 256 KiB suit outlines better than the next."""
 
@@ -320,7 +320,7 @@ def _field(column: pa.ChunkedArray, name: str) -> np.ndarray:
 
 
 def _layout(schema: pa.Schema, level: int) -> dict[str, Any]:
-    """What ParquetWriter is told: encodings and levels as benchmarks/bytes_per_nucleus.py found them smallest."""
+    """What ParquetWriter is told: encodings and levels as benchmarks/store.py found them smallest."""
     leaves = [f"bbox.{n}" if f.name == "bbox" else f.name for f in schema for n in (BBOX if f.name == "bbox" else [0])]
     split = [f.name for f in schema if pa.types.is_float32(f.type)] + [f"bbox.{name}" for name in BBOX]
     encoding = dict.fromkeys(split, "BYTE_STREAM_SPLIT") | {"id": "DELTA_BINARY_PACKED", "geometry": "PLAIN"}
