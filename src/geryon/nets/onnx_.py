@@ -19,9 +19,9 @@ from geryon.nets.weights import file_sha256, read_document, read_tensors
 
 OPSET = 17
 INPUT = "image"
-EXAMPLE_PX = 128
+EXAMPLE_PX = 256
 """Side of the picture that the network is traced with."""
-CHECKED_PX = ((192, 320), (64, 96))
+CHECKED_PX = ((320, 256), (256, 448))
 """Heights and widths of the pictures that the file must answer as torch does."""
 MOST_BYTES_OFF = 2
 """By which it may differ, where sums of thousands of terms are rounded in another order."""

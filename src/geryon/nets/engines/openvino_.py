@@ -32,9 +32,9 @@ from geryon.space.boxes import Box
 
 PREFIX = "__module.network."
 """Before the name of a layer in a graph made from a BytesNetwork."""
-EXAMPLE_PX = 128
+EXAMPLE_PX = 256
 """Side of the picture that the graph is traced with; any side will do afterwards."""
-CHECKED_PX = ((192, 320), (64, 96))
+CHECKED_PX = ((320, 256), (256, 448))
 """Heights and widths of the pictures that the graph must answer as torch does."""
 MOST_BYTES_OFF = 2
 """By which it may differ on noise, where sums of thousands of terms are rounded in another order."""
