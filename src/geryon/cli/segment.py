@@ -59,7 +59,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="macenko or reinhard: make the stain of each slide like that of the training images before the network "
         "sees it (default: as it is); docs/stain.md has when that helps",
     )
-    parser.add_argument("--engine", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="auto, cpu, cuda, or one card, cuda:1; where there are several cards each takes slides of its own "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"
     )
@@ -74,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     """Segment them all; one bad slide does not stop the others."""
     from geryon.errors import UsageError
     from geryon.flows.listed import read_table
-    from geryon.flows.segment import Options, segment_all
+    from geryon.flows.segment import Options
+    from geryon.flows.segment_all import segment_all
 
     slides = [*args.slides, *(read_table(args.table) if args.table else ())]
     if not slides:
