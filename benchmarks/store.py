@@ -1,6 +1,6 @@
-"""How many bytes does a nucleus take on disk, and how fast is it written? One JSON line.
+"""How many nuclei a second are written and read again on one core, and how many bytes does each take?
 
-    PYTHONPATH=src python benchmarks/bytes_per_nucleus.py [--nuclei 50000] [--level 16] [--grid 0.25] [--corner 25000]
+    python -m benchmarks.store [--nuclei 50000] [--level 7] [--grid 0.25] [--corner 25000] [--rounds 3]
 
 Random smooth nuclei of about 14 px across, 18 to 24 points on a lattice of --grid px, in the density of
 lymphoid tissue, Hilbert order, four class columns, a gland for each third one.
@@ -9,16 +9,15 @@ lymphoid tissue, Hilbert order, four class columns, a gland for each third one.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.machine import interleaved, say
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects, Outlines, offsets
 from geryon.store.tables import GEOMETRY_LEVEL, TableWriter, hilbert, objects_table
@@ -62,60 +61,64 @@ def _areas(outlines: Outlines) -> np.ndarray:
     return np.add.reduceat(x * y[after] - x[after] * y, outlines.ring_at[:-1]) / 2.0
 
 
-def measure(objects: Objects, level: int) -> dict[str, float]:
-    """Bytes by column and thousands of nuclei a second by step."""
+def table_of(objects: Objects) -> pa.Table:
+    """As a run makes it."""
     n = len(objects)
-    wkb_from_outlines(objects.outlines.take(np.arange(1)))  # compiles
-    start = time.perf_counter()
-    geometry = wkb_from_outlines(objects.outlines)
-    encoded = time.perf_counter()
     holder = np.where(np.arange(n) // 500 % 3 == 0, (1 << 56) + np.arange(n) // 1500, 0).astype(np.uint64)
     ids = np.arange(n, dtype=np.uint64) + np.uint64(2 << 56)
-    table = objects_table(objects, ids=ids, class_names=CLASSES, area_um2=objects.area / 4, holder=holder)
-    built = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "nuclei.parquet"
-        with TableWriter(path, table.schema, level=level) as writer:
-            writer.write(table)
-        written = time.perf_counter()
-        size, metadata = path.stat().st_size, pq.read_metadata(path)
-    outlines_from_wkb(geometry.slice(0, 1))
-    again = time.perf_counter()
-    outlines_from_wkb(geometry)
-    read = time.perf_counter()
+    return objects_table(
+        objects, ids=ids, class_names=CLASSES, area_um2=objects.area / 4, holder=holder, holder_name="gland"
+    )
+
+
+def write(table: pa.Table, path: Path, level: int) -> None:
+    with TableWriter(path, table.schema, level=level) as writer:
+        writer.write(table)
+
+
+def bytes_by_column(path: Path) -> dict[str, float]:
+    """Bytes a row of each column."""
+    metadata = pq.read_metadata(path)
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    columns = {
-        groups[0].column(c).path_in_schema: round(sum(g.column(c).total_compressed_size for g in groups) / n, 2)
-        for c in range(metadata.num_columns)
-    }
     return {
-        "bytes_per_nucleus": round(size / n, 2),
-        "wkb_k_per_s": round(n / (encoded - start) / 1e3),
-        "table_k_per_s": round(n / (built - encoded) / 1e3),
-        "write_k_per_s": round(n / (written - built) / 1e3, 1),
-        "from_wkb_k_per_s": round(n / (read - again) / 1e3),
-        **{f"bytes_{name}": size for name, size in columns.items()},
+        groups[0].column(c).path_in_schema: sum(g.column(c).total_compressed_size for g in groups) / metadata.num_rows
+        for c in range(metadata.num_columns)
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nuclei", type=int, default=50_000)
-    parser.add_argument("--level", type=int, default=GEOMETRY_LEVEL)
+    parser.add_argument("--level", type=int, default=GEOMETRY_LEVEL, help="of zstd, for outlines")
     parser.add_argument("--grid", type=float, default=0.25)
     parser.add_argument("--corner", type=int, default=CORNER)
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     objects = nuclei(args.nuclei, args.grid, args.corner)
-    about = {
-        "benchmark": "bytes_per_nucleus",
-        "nuclei": args.nuclei,
-        "zstd_level": args.level,
-        "grid_px": args.grid,
-        "corner_px": args.corner,
-    }
-    about |= {"points_per_nucleus": round(len(objects.outlines.points) / args.nuclei, 1)}
-    about |= {"machine": f"{platform.machine()} {platform.system()}", "pyarrow": pa.__version__}
-    print(json.dumps(about | measure(objects, args.level)))
+    table = table_of(objects)
+    size = {"nuclei": args.nuclei, "zstd_level": args.level, "grid_px": args.grid, "corner_px": args.corner}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nuclei.parquet"
+        calls = {
+            "outlines to WKB": partial(wkb_from_outlines, objects.outlines),
+            "objects to table, WKB included": partial(table_of, objects),
+            "table to file": partial(write, table, path, args.level),
+            "file to table": partial(pq.read_table, path),
+            "WKB to outlines": partial(outlines_from_wkb, table["geometry"]),
+        }
+        calls |= {"objects to file": lambda: write(table_of(objects), path, args.level)}
+        for name, taken in interleaved(calls, args.rounds).items():
+            timed = taken.rate(args.nuclei, of="cpu")
+            say("store", name, **timed, unit="nuclei/core second", better="higher", size=size)
+        say(
+            "store",
+            "bytes a nucleus on disk, every column",
+            value=path.stat().st_size / args.nuclei,
+            unit="bytes",
+            size=size,
+            points_a_nucleus=len(objects.outlines.points) / args.nuclei,
+            bytes_by_column=bytes_by_column(path),
+        )
 
 
 if __name__ == "__main__":
