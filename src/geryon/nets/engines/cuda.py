@@ -110,7 +110,8 @@ class CudaEngine:
     ) -> None:
         """`sizes` are rows and columns of the model's windows; with no `capture` nothing becomes a graph."""
         self.network, self.device, self.sizes, self.batch = network, device, frozenset(sizes), batch
-        self.name = f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+        self.name = device.type
+        self._card = f" on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
         self._side: Any = torch.get_device_module(device)
         self._compute: Any = self._side.Stream()
         self._turn = Lock()
@@ -122,9 +123,9 @@ class CudaEngine:
 
     @property
     def precision(self) -> str:
-        """Type, windows at once, and whether they go as graphs; all three can change the last bit of a map."""
+        """Type, card, windows at once, and whether they go as graphs; each can change the last bit of a map."""
         how = "graphs" if self._capture else "eager"
-        return f"{str(self.network.dtype).removeprefix('torch.')}, batch {self.batch}, {how}"
+        return f"{str(self.network.dtype).removeprefix('torch.')}{self._card}, batch {self.batch}, {how}"
 
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         """See nets.engine.Engine. MachineError where not even one window has room on the card."""
@@ -194,7 +195,7 @@ class CudaEngine:
             if self.batch == 1:
                 raise MachineError(
                     what="the card's memory has no room for a single window",
-                    where=self.name,
+                    where=f"{self.name}{self._card}",
                     mend="close other programs on it, or use --engine cpu; finished work is kept",
                 ) from error
             if self.device.type == "cuda":
