@@ -1,4 +1,4 @@
-"""Many slides over several cards, the processor's engine standing for each: same files, one table of failures."""
+"""Many slides over several processes, as over several cards: same files, one table of failures."""
 
 from __future__ import annotations
 
@@ -32,27 +32,19 @@ def slides(tmp_path: Path) -> list[Path]:
     return paths
 
 
-@pytest.fixture
-def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "engines_side_by_side", lambda name: ("cpu", "cpu"))
+ONE, TWO = (Options(mpp=0.5, use_mask=False, engine=engine) for engine in ("cpu", "cpu,cpu"))
 
 
-OPTIONS = Options(mpp=0.5, use_mask=False, engine="cpu")
-
-
-def test_cards_share_the_slides_and_the_files_are_those_of_one(
-    slides: list[Path], two_cards: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_share_the_slides_and_the_files_are_those_of_one(slides: list[Path], tmp_path: Path) -> None:
     told: list[events.Event] = []
     listed = [Listed(path=slides[0], mpp=0.45), *(Listed(path=path) for path in slides[1:])]
     with pytest.raises(SomeFailedError, match="1 of 4 inputs failed, the others are done"):
-        segment_all(listed, out=tmp_path / "two", tasks=["nuclei"], options=OPTIONS, tell=told.append)
+        segment_all(listed, out=tmp_path / "two", tasks=["nuclei"], options=TWO, tell=told.append)
     assert "d.png" in (tmp_path / "two" / "failures.csv").read_text(encoding="utf-8")
     assert sum(isinstance(e, events.Advanced) and e.stage == "slides" for e in told) == 4
     assert any(isinstance(e, events.Warned) and "failed" in e.text for e in told)
 
-    monkeypatch.setattr(module, "engines_side_by_side", lambda name: (name,))
-    records = segment_all(listed[:3], out=tmp_path / "one", tasks=["nuclei"], options=OPTIONS)
+    records = segment_all(listed[:3], out=tmp_path / "one", tasks=["nuclei"], options=ONE)
     assert [record.mpp[0] for record in records] == [0.45, 0.5, 0.5]
     assert sum(record.tasks["nuclei"].objects for record in records) > 0
     for name in "abc":
@@ -62,14 +54,14 @@ def test_cards_share_the_slides_and_the_files_are_those_of_one(
 
 
 def test_a_wrong_question_is_refused_before_any_process_starts(
-    slides: list[Path], two_cards: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "process_each", None)
     with pytest.raises(UsageError, match="no task 'bones'"):
-        segment_all(slides, out=tmp_path / "out", tasks=["bones"], options=OPTIONS)
+        segment_all(slides, out=tmp_path / "out", tasks=["bones"], options=TWO)
     twin = tmp_path / "x" / "a.png"
     with pytest.raises(UsageError, match="same name"):
-        segment_all([slides[0], twin], out=tmp_path / "out", options=OPTIONS)
+        segment_all([slides[0], twin], out=tmp_path / "out", options=TWO)
 
 
 def test_a_process_that_is_killed_is_the_machines_fault() -> None:
@@ -79,7 +71,7 @@ def test_a_process_that_is_killed_is_the_machines_fault() -> None:
         module._done(future, Path("a.svs"))
 
 
-def test_one_slide_needs_no_second_card(slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "engines_side_by_side", None)
-    words = ["segment", str(slides[1]), "--out", str(tmp_path / "out"), "--mpp", "0.5", "--engine", "cpu", "--quiet"]
-    assert main(words) == 0
+def test_one_slide_needs_no_second_process(slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "process_each", None)
+    words = ["segment", str(slides[1]), "--out", str(tmp_path / "out"), "--mpp", "0.5", "--engine", "cpu,cpu"]
+    assert main([*words, "--quiet"]) == 0

@@ -16,10 +16,12 @@ from geryon.nets import engine as engines
 from geryon.nets.engines import cuda
 from geryon.nets.engines.cuda import CudaEngine
 from geryon.nets.network import BytesNetwork
+from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument, TaskDocument
 
 CPU = torch.device("cpu")
 WHOLE = (32, 32)
+HEADS = (Head(name="a/red", channels=1, stride=1), Head(name="b/green", channels=1, stride=2))
 
 
 class Means(nn.Module):
@@ -38,7 +40,7 @@ class Means(nn.Module):
 
 
 def engine(network: nn.Module, *, batch: int = 4, capture: Any = None) -> CudaEngine:
-    bytes_network = BytesNetwork(network, {"a/red": "identity", "b/green": "identity"})
+    bytes_network = BytesNetwork(network, HEADS, dict.fromkeys(("a/red", "b/green"), "identity"))
     return CudaEngine(bytes_network, CPU, sizes=[WHOLE], batch=batch, capture=capture)
 
 
@@ -161,7 +163,7 @@ def test_a_whole_window_is_captured_once_and_replayed() -> None:
 def test_few_graphs_are_kept() -> None:
     capture = Captures()
     sizes = [(32, 32 + 16 * i) for i in range(cuda.MOST_GRAPHS + 2)]
-    network = BytesNetwork(Means(), {"a/red": "identity", "b/green": "identity"})
+    network = BytesNetwork(Means(), HEADS, dict.fromkeys(("a/red", "b/green"), "identity"))
     own = CudaEngine(network, CPU, sizes=sizes, batch=2, capture=capture)
     for size in sizes:
         asked = images(2, size)
@@ -214,15 +216,16 @@ def test_the_models_windows_are_the_sizes_that_go_in_batches() -> None:
 
 
 def test_cards_are_counted_and_a_wrong_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert engines.engines_side_by_side("cuda") == engines.engines_side_by_side("auto") == ("cuda:0", "cuda:1")
-    assert engines.engines_side_by_side("cuda:1") == ("cuda:1",)
+    assert engines.side_by_side("cuda") == engines.side_by_side("auto") == ("cuda:0", "cuda:1")
+    assert engines.side_by_side("cuda:1") == ("cuda:1",)
     assert cuda._device("") == torch.device("cuda:0") and cuda._device("1") == torch.device("cuda:1")
     with pytest.raises(UsageError, match="there is no card cuda:2; choose one of: cuda:0, cuda:1"):
         cuda._device("2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert engines.engines_side_by_side("auto") == ("auto",)
+    assert engines.side_by_side("auto") == ("auto",)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card here")

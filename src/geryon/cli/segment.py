@@ -62,8 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        help="auto, cpu, cuda, or one card, cuda:1; where there are several cards each takes slides of its own "
-        "(default: %(default)s)",
+        help="auto, openvino, cpu or cuda (default: %(default)s, the fastest that there is here); cuda:1 is the second "
+        "card; several, by commas, share many slides in a process each, as several cards do unasked",
     )
     parser.add_argument(
         "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"

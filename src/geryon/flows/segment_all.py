@@ -1,4 +1,4 @@
-"""Segment many slides: one after the other, or on each of several cards one, in a process a card."""
+"""Segment many slides: one after the other, or beside each other in a process an engine, such as one a card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geryon.errors import MachineError
 from geryon.flows.listed import Listed
 from geryon.flows.many import each, refuse_twins
 from geryon.flows.segment import Options, segment
-from geryon.nets.engine import engines_side_by_side
+from geryon.nets.engine import side_by_side
 from geryon.nets.model import Model, ResearchOnly, load_model
 from geryon.runtime.processes import process_each
 from geryon.slides.formats import stem as name_of
@@ -49,10 +49,10 @@ def segment_all(
     named = tasks if tasks is None or isinstance(tasks, str) else tuple(tasks)
     asked = Asked(out=Path(out), model=model, tasks=named, options=options or Options())
     listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
-    engines = engines_side_by_side(asked.options.engine) if len(listed) > 1 else ()
-    if len(engines) > 1:
-        return _side_by_side(listed, asked, engines, tell)
-    net = load_model(model, engine=asked.options.engine, tasks=tasks)
+    engines = side_by_side(asked.options.engine)
+    if len(engines) > 1 and len(listed) > 1:
+        return _beside(listed, asked, engines[: len(listed)], tell)
+    net = load_model(model, engine=engines[0], tasks=tasks)
     own = {slide.path: slide for slide in listed}
 
     def one(path: Path) -> RunRecord:
@@ -61,7 +61,7 @@ def segment_all(
     return each([slide.path for slide in listed], one, out=asked.out, name_of=name_of, tell=tell)
 
 
-def _side_by_side(slides: Sequence[Listed], asked: Asked, engines: Sequence[str], tell: events.Tell) -> list[RunRecord]:
+def _beside(slides: Sequence[Listed], asked: Asked, engines: Sequence[str], tell: events.Tell) -> list[RunRecord]:
     """A process an engine; each takes the next slide when it is done with one."""
     paths = [slide.path for slide in slides]
     refuse_twins(paths, name_of)

@@ -1,7 +1,8 @@
-"""What the processors here are: how many may be used, and what they multiply fast."""
+"""What this machine is: how many cores may be used, what they multiply fast, whether there may be a card."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 
@@ -25,3 +26,12 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         pass
     return max(1, cores)
+
+
+def has_cuda_driver() -> bool:
+    """True where NVIDIA's driver is installed: only then is it worth the seconds to ask torch for a card."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

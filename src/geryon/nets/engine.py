@@ -8,12 +8,17 @@ from typing import Protocol
 import numpy as np
 
 from geryon import plugins
-from geryon.errors import UsageError
+from geryon.errors import MissingPartError, UsageError
+from geryon.nets.cores import has_cuda_driver
 from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument
 from geryon.space.boxes import Box
 
-ENGINES = {"cpu": "geryon.nets.engines.torch_:open_cpu", "cuda": "geryon.nets.engines.cuda:open_cuda"}
+ENGINES = {
+    "cpu": "geryon.nets.engines.torch_:open_cpu",
+    "openvino": "geryon.nets.engines.openvino_:open_openvino",
+    "cuda": "geryon.nets.engines.cuda:open_cuda",
+}
 """Entry points of the group geryon.engines add to it."""
 
 CARDS = {"cuda": "geryon.nets.engines.cuda:cards"}
@@ -42,30 +47,33 @@ class Engine(Protocol):
 def open_engine(
     name: str, document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]
 ) -> Engine:
-    """The engine of that name with the network in it; "auto" takes a GPU where there is one, "cuda:1" the second."""
-    if name == "auto":
-        return _first_that_opens(document, tensors, heads)
-    kind, _, card = name.partition(":")
-    if kind in CARDS and card:
-        on_card: Engine = plugins.load(ENGINES[kind])(document, tensors, heads, card)
-        return on_card
-    engine: Engine = plugins.find(ENGINES, "geryon.engines", name)(document, tensors, heads)
-    return engine
+    """The engine of that name with the network in it; "auto" takes the fastest that there is here (docs/engines.md).
 
-
-def engines_side_by_side(name: str) -> tuple[str, ...]:
-    """Names under which so many processes can open the engine at once, one each: a card each where there are several.
-
-    >>> engines_side_by_side("cpu")
-    ('cpu',)
+    That is a CUDA card, then OpenVINO, then torch on the processors: facts of the machine and no stopwatch, so that
+    the same machine always chooses the same. "cuda:1" is the second card.
     """
-    kind = "cuda" if name == "auto" else name
+    if name != "auto":
+        kind, _, card = name.partition(":")
+        on_card = kind in CARDS and card
+        opened = plugins.load(ENGINES[kind]) if on_card else plugins.find(ENGINES, "geryon.engines", name)
+        engine: Engine = opened(document, tensors, heads, *([card] if on_card else []))
+        return engine
+    for likely in (["cuda"] if has_cuda_driver() else []) + ["openvino"]:
+        try:
+            return open_engine(likely, document, tensors, heads)
+        except (UsageError, MissingPartError):
+            continue
+    return open_engine("cpu", document, tensors, heads)
+
+
+def side_by_side(name: str) -> tuple[str, ...]:
+    """Engines to open in as many processes: those that commas part; a card each where there are several; or the one.
+
+    >>> side_by_side("cuda:0,cuda:0"), side_by_side("cpu")
+    (('cuda:0', 'cuda:0'), ('cpu',))
+    """
+    if "," in name:
+        return tuple(part.strip() for part in name.split(","))
+    kind = "cuda" if name == "auto" and has_cuda_driver() else name
     found = tuple(plugins.load(CARDS[kind])()) if kind in CARDS else ()
     return found if len(found) > 1 else (name,)
-
-
-def _first_that_opens(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> Engine:
-    try:
-        return open_engine("cuda", document, tensors, heads)
-    except UsageError:
-        return open_engine("cpu", document, tensors, heads)

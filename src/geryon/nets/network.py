@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,21 +26,29 @@ class BytesNetwork(nn.Module):
     Activations and the rounding to bytes are part of it, so that an engine has them in its graph and on its device.
     """
 
-    def __init__(self, network: nn.Module, activations: Mapping[str, str], dtype: torch.dtype = torch.float32) -> None:
-        """`activations` are those of the wanted maps ("task/map"), by their order."""
+    def __init__(
+        self,
+        network: nn.Module,
+        heads: Sequence[Head],
+        activations: Mapping[str, str],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`heads` are the maps that are wanted, by their order; `activations` holds those of each ("task/map")."""
         super().__init__()
         self.network = network.to(dtype=dtype).eval()
         self.dtype = dtype
-        self.names, self.activations = tuple(activations), tuple(activations.values())
+        self.names = tuple(head.name for head in heads)
+        self.heads = tuple((head.name, head.channels, activations[head.name]) for head in heads)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         logits = self.network(images.permute(0, 3, 1, 2).to(self.dtype))
-        pairs = zip(self.names, self.activations, strict=True)
-        return tuple(self._bytes(logits[name].float(), activation) for name, activation in pairs)
+        return tuple(self._bytes(logits[name].float(), channels, how) for name, channels, how in self.heads)
 
-    def _bytes(self, logits: Tensor, activation: str) -> Tensor:
+    def _bytes(self, logits: Tensor, channels: int, activation: str) -> Tensor:
         p = ACTIVATIONS[activation](logits)
-        return (p * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
+        values = (p * 255.0).round().to(torch.uint8)
+        # A single plane needs no transposition, which the graphs of other engines would carry out.
+        return values[:, 0].unsqueeze(-1) if channels == 1 else values.permute(0, 2, 3, 1)
 
 
 def bytes_network(
@@ -57,7 +65,7 @@ def bytes_network(
         if prepare is not None:
             prepare()
     activations = {f"{t.name}/{m.name}": m.activation for t in document.task_values() for m in t.maps}
-    return BytesNetwork(network, {head.name: activations[head.name] for head in heads}, dtype)
+    return BytesNetwork(network, heads, activations, dtype)
 
 
 def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> nn.Module:
