@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-gpu clean
 
 demo: .venv/.geryon
 	$(BIN)/geryon demo --out geryon-demo
@@ -22,6 +22,9 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.run_all
+
+bench-gpu: .venv/.dev
+	$(BIN)/python -m benchmarks.gpu
 
 clean:
 	rm -rf .venv geryon-demo

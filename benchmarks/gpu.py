@@ -1,6 +1,6 @@
 """How fast is a card, and does the rest keep up? Without a card: what should one do by arithmetic (gpu_model.py)?
 
-    python -m benchmarks.gpu [--mm2 36] [--rounds 3]
+    python -m benchmarks.gpu [--side 12] [--rounds 3]
 
 With a card, for geryon-s and geryon-b (random weights, where none are shipped: time does not depend on them): the bare
 network by batch, as graphs and as single kernels, in three types; transfers; the engine with all that travels; memory
@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -24,10 +23,8 @@ import torch
 
 from benchmarks import gpu_host, gpu_model
 from benchmarks.finished import bare
-from benchmarks.gpu_host import MPP, OPTIONS, WINDOW_PX
-from benchmarks.gpu_model import CORE_MM2
+from benchmarks.gpu_host import CORE_MM2, MPP, WINDOW_PX, place_of, specimen
 from benchmarks.machine import interleaved, ratio_of, say
-from benchmarks.repeated import written
 from geryon import plugins
 from geryon.flows.plan import cutting_of, make_plan
 from geryon.flows.segment import segment
@@ -39,7 +36,6 @@ from geryon.nets.network import BytesNetwork, bytes_network
 from geryon.nets.topologies import TOPOLOGIES
 from geryon.nets.weights import ModelDocument, read_document, read_tensors, task_document
 from geryon.slides.reader import open_slide
-from geryon.space.boxes import Box
 
 MODELS = ("geryon-s", "geryon-b")
 ASKED_MM2 = {"geryon-s": 25.0, "geryon-b": 10.0}
@@ -52,7 +48,7 @@ CALLS = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mm2", type=float, default=36.0, help="tissue of the slide that is segmented")
+    parser.add_argument("--side", type=int, default=12, help="windows along a side of the specimen that is segmented")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     gpu_model.tell({name: built(name, torch.bfloat16) for name in MODELS}, ASKED_MM2)
@@ -63,7 +59,7 @@ def main() -> None:
         engine_alone(name, args.rounds)
     transfers(args.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        whole(Path(folder), args.mm2, args.rounds)
+        whole(Path(folder), args.side, args.rounds)
 
 
 def built(name: str, dtype: torch.dtype) -> BytesNetwork:
@@ -150,22 +146,25 @@ def transfers(rounds: int) -> None:
             say("gpu", f"{way}, {kind}", **rate, unit="GB/s", better="higher", size={"bytes": here.numel()})
 
 
-def whole(folder: Path, mm2: float, rounds: int) -> None:
+def whole(folder: Path, side: int, rounds: int) -> None:
     """Slide to objects on disk, all tasks, beside the network alone over the same windows."""
-    path = written(folder / "slide.tiff", 2 * mm2**0.5)
+    path, options = specimen(folder / "slide", side)
+    mm2 = side**2 * CORE_MM2
     shipped = load_model("geryon-s", engine="cuda")
     answers: gpu_host.Answers = {}
     noting = gpu_host.Noting(engine=shipped.engine, answers=answers, batch=shipped.engine.batch)
-    segment(path, out=folder / "noting", model=replace(shipped, engine=noting), options=OPTIONS)
+    segment(path, out=folder / "noting", model=replace(shipped, engine=noting), options=options)
     runs = count()
     for name in MODELS:
         own = engine_of(name)
         # Maps of random weights would decode to no tissue at all: those of geryon-s are handed on in their place.
         heard = own if name == "geryon-s" else gpu_host.Answering(answers=answers, beside=own)
-        calls = {
-            "whole": partial(run, path, folder, replace(shipped, engine=heard), runs),
-            "network": network_over_tissue(path, replace(shipped, engine=own)),
-        }
+        net = replace(shipped, engine=heard)
+
+        def every(net: Model = net) -> None:
+            segment(path, out=folder / f"run{next(runs)}", model=net, options=options)
+
+        calls = {"whole": every, "network": network_over(path, replace(shipped, engine=own), answers)}
         taken = interleaved(calls, rounds)
         size = {"mm2": mm2, "model": name, "precision": own.precision}
         rate = taken["whole"].rate(mm2)
@@ -177,22 +176,12 @@ def whole(folder: Path, mm2: float, rounds: int) -> None:
         say("gpu", "the whole, of the network", **share, unit="share", asked=ASKED_SHARE, better="higher", size=size)
 
 
-def run(path: Path, folder: Path, net: Model, runs: Iterator[int]) -> None:
-    segment(path, out=folder / f"run{next(runs)}", model=net, options=OPTIONS)
-
-
-def network_over_tissue(path: Path, net: Model) -> Callable[[], list[object]]:
-    """A call of the engine alone over the windows of the specimen, pixels read before."""
+def network_over(path: Path, net: Model, answers: Mapping[tuple[float, float], object]) -> Callable[[], object]:
+    """A call of the engine alone over the windows that have answers, pixels read before."""
     with open_slide(path, mpp=MPP) as slide:
-        frame, cutting = slide.frame, cutting_of(net)
-        width, height = frame.width, frame.height
-        specimen = Box(frame, width / 4, height / 4, width * 3 / 4, height * 3 / 4)
-
-        def has_tissue(box: Box) -> bool:
-            return not box.to(frame).meet(specimen).is_empty
-
-        plan = make_plan(frame, slide.grid_mpp(net.mpp), net, has_tissue=has_tissue, cutting=cutting)
-        return bare(slide, net, plan)
+        every = make_plan(slide.frame, MPP, net, has_tissue=lambda box: True, cutting=cutting_of(net))
+        kept = tuple(cell for cell in every.kept if place_of(every.window(cell).outer) in answers)
+        return bare(slide, net, replace(every, kept=kept))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from benchmarks.repeated import written
@@ -24,10 +25,10 @@ from geryon.space.boxes import Box
 
 WINDOW_PX = STEP_PX + 2 * HALO_PX
 MPP = 0.5
-OPTIONS = Options(mpp=MPP)
-"""The slides here do not tell their resolution."""
-SIDES_MM = (2.0, 4.0)
-"""Of the slides that the host is measured on; a quarter of each is tissue."""
+CORE_MM2 = (STEP_PX * MPP / 1000) ** 2
+"""Tissue that one window answers for."""
+SIDES = (2, 4)
+"""Windows along a side of the specimens that the host is measured on."""
 Answers = dict[tuple[float, float], MapsOfWindow]
 """Left and upper edge of a window, in the work frame -> its maps."""
 
@@ -52,10 +53,11 @@ class Answering:
             self.beside.maps(images, places)
         for row, image in zip(self.held, images, strict=False):
             row[: image.shape[0], : image.shape[1]] = image
-        return [{n: v.copy() for n, v in self.answers[_place(p)].items()} for p in places]
+        return [{n: v.copy() for n, v in self.answers[place_of(p)].items()} for p in places]
 
 
-def _place(box: Box) -> tuple[float, float]:
+def place_of(box: Box) -> tuple[float, float]:
+    """The key of a window's answers."""
     return box.xmin, box.ymin
 
 
@@ -73,22 +75,20 @@ class Noting:
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         found = self.engine.maps(images, places)
         for place, maps in zip(places, found, strict=True):
-            self.answers[_place(place)] = {name: value.copy() for name, value in maps.items()}
+            self.answers[place_of(place)] = {name: value.copy() for name, value in maps.items()}
         return list(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Seconds of one core, everything but the network; each but `fixed` for a mm²."""
+    """Seconds of one core for a mm², everything but the network. What a slide of any size costs is not in it."""
 
     all: float
     """Of all threads, while windows pass."""
     in_turn: float
     """Of the thread that joins what the others do, while windows pass: a part of `all`."""
     ending: float
-    """Of that thread after the last window: nothing runs beside it."""
-    fixed: float
-    """Of a slide of any size, before the first window and after the last."""
+    """Of all threads after the last window, when the card has nothing to do."""
     reading_mpx: float
     """Mpx a second of one core, of windows with their halo."""
     nuclei: float
@@ -100,14 +100,12 @@ def host_cost() -> Host:
     """Measured on two slides of repeated synthetic tissue, as JPEG at 0.5 µm/px; medians of three runs each."""
     net = load_model("geryon-s", engine="cpu")
     with tempfile.TemporaryDirectory() as folder:
-        small, large = (runs(Path(folder) / f"{side_mm:g}", side_mm, net) for side_mm in SIDES_MM)
+        small, large = (runs(Path(folder) / str(side), side, net) for side in SIDES)
     mm2 = large.mm2 - small.mm2
-    fixed = small.alone - (large.alone - small.alone) / mm2 * small.mm2
     return Host(
         all=large.passing_all / large.mm2,
         in_turn=large.passing / large.mm2,
-        ending=(large.alone - small.alone) / mm2,
-        fixed=max(0.0, fixed),
+        ending=(large.ending - small.ending) / mm2,
         reading_mpx=large.reading_mpx,
         nuclei=large.nuclei,
         nuclei_mm2=large.found / large.mm2,
@@ -121,47 +119,58 @@ class Run:
     mm2: float
     passing_all: float
     passing: float
-    alone: float
+    ending: float
     reading_mpx: float
     nuclei: float
     found: int
 
 
-def runs(folder: Path, side_mm: float, net: Model) -> Run:
-    """A slide of that side, a quarter of it tissue, run with an engine that has the answers."""
-    folder.mkdir()
-    path = written(folder / "slide.tiff", side_mm)
+def specimen(folder: Path, side: int) -> tuple[Path, Options]:
+    """A slide of repeated tissue, `side` whole windows along each side, glass around it; how it is to be run.
+
+    The mask keeps windows at the specimen's border from being counted, which answer for less tissue.
+    """
+    folder.mkdir(parents=True)
+    path = written(folder / "slide.tiff", 2 * side * STEP_PX * MPP / 1000)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[17:47, 17:47] = 255
+    cv2.imwrite(str(folder / "mask.png"), mask)
+    return path, Options(mpp=MPP, mask=folder / "mask.png")
+
+
+def runs(folder: Path, side: int, net: Model) -> Run:
+    """Such a specimen, run with an engine that has the answers."""
+    path, options = specimen(folder, side)
     answers: Answers = {}
     noting = replace(net, engine=Noting(engine=net.engine, answers=answers))
-    segment(path, out=folder / "noting", model=noting, options=OPTIONS)
+    segment(path, out=folder / "noting", model=noting, options=options)
     answering = replace(net, engine=Answering(answers=answers))
-    taken = [passed(path, folder / f"run{i}", answering) for i in range(3)]
-    every, passing, alone, found = (statistics.median(column) for column in zip(*taken, strict=True))
+    taken = [passed(path, folder / f"run{i}", answering, options) for i in range(3)]
+    every, passing, ending, found = (statistics.median(column) for column in zip(*taken, strict=True))
     reading_mpx, decoding = rates(path, answering, answers)
     return Run(
-        mm2=(side_mm / 2) ** 2,
+        mm2=len(answers) * CORE_MM2,
         passing_all=every,
         passing=passing,
-        alone=alone,
+        ending=ending,
         reading_mpx=reading_mpx,
         nuclei=found / decoding,
         found=int(found),
     )
 
 
-def passed(path: Path, out: Path, net: Model) -> tuple[float, float, float, int]:
-    """Core seconds of all threads and of this one while windows pass, of this one before and after; nuclei."""
+def passed(path: Path, out: Path, net: Model, options: Options) -> tuple[float, float, float, int]:
+    """Core seconds while windows pass, of all threads and of this one; of all after; nuclei."""
     marks: list[tuple[float, float]] = []
 
     def tell(event: events.Event) -> None:
         if isinstance(event, events.Started | events.Finished) and event.stage == "segment":
             marks.append((time.process_time(), time.thread_time()))
 
-    began = time.thread_time()
-    record = segment(path, out=out, model=net, options=OPTIONS, tell=tell)
-    mine = time.thread_time() - began
+    record = segment(path, out=out, model=net, options=options, tell=tell)
+    ending = time.process_time() - marks[1][0]
     every, passing = (last - first for first, last in zip(*marks, strict=True))
-    return every, passing, mine - passing, record.tasks["nuclei"].objects
+    return every, passing, ending, record.tasks["nuclei"].objects
 
 
 def rates(path: Path, net: Model, answers: Answers) -> tuple[float, float]:
@@ -169,7 +178,7 @@ def rates(path: Path, net: Model, answers: Answers) -> tuple[float, float]:
     with open_slide(path, mpp=MPP) as slide:
         frame = slide.frame
         plan = make_plan(frame, MPP, net, has_tissue=lambda box: True, cutting=cutting_of(net))
-        cells = [cell for cell in plan.kept if _place(plan.window(cell).outer) in answers]
+        cells = [cell for cell in plan.kept if place_of(plan.window(cell).outer) in answers]
         began = time.thread_time()
         for cell in cells:
             read_window(slide, plan.window(cell).outer)
@@ -177,7 +186,7 @@ def rates(path: Path, net: Model, answers: Answers) -> tuple[float, float]:
     mosaic = Mosaic(plan.windows, net.tasks)
     for cell in cells:
         window = plan.window(cell)
-        mosaic.put(cell, clipped(core_of(answers[_place(window.outer)], window), window))
+        mosaic.put(cell, clipped(core_of(answers[place_of(window.outer)], window), window))
     began = time.thread_time()
     for cell in cells:
         decode(net, plan, mosaic, cell)
