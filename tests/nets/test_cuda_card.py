@@ -102,6 +102,14 @@ def test_what_travels_is_pinned() -> None:
     assert slot.there("images", (4, 32, 32, 3)).is_cuda
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one card here")
+def test_the_second_card_answers_alone(images, exact) -> None:
+    device = torch.device("cuda:1")
+    own = CudaEngine(cuda.on_card(network(torch.float16), device), device, sizes=[(SIDE, SIDE)], batch=2)
+    assert own._compute.device == device
+    assert all(d.max() <= 12 for d in differences(own.maps(images, []), exact).values())
+
+
 def test_a_full_card_halves_the_batch(images, exact) -> None:
     own = on_card(torch.float16, batch=8)
     room = cuda.needs(own.network, (SIDE, SIDE), own.device)[0]

@@ -50,7 +50,7 @@ class Slot:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream: Any = torch.get_device_module(device).Stream()
+        self.stream = _stream(device)
         self._host: dict[str, Tensor] = {}
         self._there: dict[str, Tensor] = {}
 
@@ -113,7 +113,7 @@ class CudaEngine:
         self.name = device.type
         self._card = f" on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
         self._side: Any = torch.get_device_module(device)
-        self._compute: Any = self._side.Stream()
+        self._compute = _stream(device)
         self._turn = Lock()
         self._capture = capture
         self._replays: dict[Shape, Replay] = {}
@@ -204,6 +204,10 @@ class CudaEngine:
             self.batch //= 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def _stream(device: torch.device) -> Any:
+    return torch.cuda.Stream(device) if device.type == "cuda" else torch.get_device_module(device).Stream()
 
 
 def _event(device: torch.device) -> Any:
