@@ -65,6 +65,8 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
     for key, known in tables.items():
         given = getattr(args, key, None)
         values = [str(v) for v in (given if isinstance(given, list | tuple) else [given]) if v is not None]
+        if key == "engine":  # several by commas, each maybe with the number of a card
+            values = [part.partition(":")[0] for value in values for part in str(value).split(",")]
         # A model may also be a file of the reader's own, or lie on a hub.
         found += [f"{key} {v}" for v in values if v not in known and not (key == "model" and names_model(v))]
     return found
@@ -76,6 +78,7 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "geryon segment a.svs --out b --tasks nuclei,bones",
         "geryon segment a.svs --out b --model geryon-xl",
         "geryon segment a.svs --out b --engine tpu",
+        "geryon segment a.svs --out b --engine cuda:0,tpu:1",
         "geryon segment a.svs --out b --measures shape,weight",
         "geryon segment a.svs --out b --normalise vahadane",
         "geryon export b/a --to docx",

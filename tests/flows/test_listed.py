@@ -49,7 +49,7 @@ def test_a_table_without_slides_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_the_command_takes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geryon.flows.segment.load_model", lambda *a, **k: oracle(make_world(256, 256, nuclei=3)))
+    monkeypatch.setattr("geryon.flows.segment_all.load_model", lambda *a, **k: oracle(make_world(256, 256, nuclei=3)))
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((256, 256, 3), 200, np.uint8))
     path = table(tmp_path, "slide,mpp\na.png,0.5\nb.png,\n")

@@ -163,7 +163,6 @@ def test_torch_threads_stay_as_they_were_found() -> None:
         batch=1,
         precision="float32",
         network=BytesNetwork(Seeing(), [head], {head.name: "sigmoid"}),
-        device=torch.device("cpu"),
     )
     before = torch.get_num_threads()
     torch.set_num_threads(3)

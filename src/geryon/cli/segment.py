@@ -62,7 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        help="auto, openvino, cpu or cuda (default: %(default)s, the fastest that there is here)",
+        help="openvino, openvino-float32, cpu or cuda (default: %(default)s, the fastest there is); cuda:1 is the "
+        "second card; several, by commas, share many slides in a process each, as several cards do unasked",
     )
     parser.add_argument(
         "--window", default="default", help="the model's windows of that name (imported Cerberus: published)"
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     """Segment them all; one bad slide does not stop the others."""
     from geryon.errors import UsageError
     from geryon.flows.listed import read_table
-    from geryon.flows.segment import Options, segment_all
+    from geryon.flows.segment import Options
+    from geryon.flows.segment_all import segment_all
 
     slides = [*args.slides, *(read_table(args.table) if args.table else ())]
     if not slides:

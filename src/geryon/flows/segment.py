@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,16 +16,14 @@ from geryon import events
 from geryon.errors import InputError
 from geryon.flows.extras import Extras, complete
 from geryon.flows.finish import IN_PART, Ending, Look, Work, digest, part_name, unreadable_name, write_results
-from geryon.flows.listed import Listed
-from geryon.flows.many import each
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.flows.question import Question, normalisation, question, refuse_another
+from geryon.nets.cores import usable_cores
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
 from geryon.runtime.stream import Lanes, stream
-from geryon.slides.formats import stem as name_of
 from geryon.slides.normalise import get_normaliser, normalised
 from geryon.slides.reader import Slide, open_slide
 from geryon.slides.salvage import Salvaged, salvaged
@@ -53,7 +51,7 @@ class Options:
     use_mask: bool | None = None
     """Whether the built-in mask is used; None: on slides of 4 mm² and more."""
     engine: str = "auto"
-    """Name of the engine; "auto" takes a GPU where there is one."""
+    """Name of the engine; "auto" takes a GPU where there is one, "cuda:1" the second; see nets.engine.ENGINES."""
     windows: str = "default"
     """Name of the model's windows (Cerberus has "published" ones too)."""
     tile_px: int = 1024
@@ -162,7 +160,8 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
         found = iter(net.maps([image for image, _ in whole], [outer for _, outer in whole]) if whole else [])
         return [None if image is None else next(found) for image, _ in batch]
 
-    lanes = Lanes(readers=min(2, net.engine.lanes), workers=net.engine.lanes, batch=net.engine.batch)
+    # A card has few lanes, but all cores may read and decode for it.
+    lanes = Lanes(readers=usable_cores(), workers=net.engine.lanes, batch=net.engine.batch)
     maps = stream(windows, read, predict, lanes)
     for cell, found in decoded(net, plan, todo, _told(maps, plan, tell)):
         parts.keep(part_name(cell), packed(found))
@@ -189,7 +188,7 @@ def decoded(
     """Each tile with what its tasks find in it, as soon as the windows it looks at are there."""
     mosaic = Mosaic(plan.windows, net.tasks)
     rows = deque(sorted({row for row, _ in todo}))
-    with ThreadPoolExecutor(net.engine.lanes, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
         under_way: deque[tuple[int, list[tuple[Cell, Future[dict[str, Any]]]]]] = deque()
 
         def start(row: int) -> None:
@@ -253,25 +252,3 @@ def _told(
     for cell, found in maps:
         yield cell, found
         tell(events.Advanced(stage="segment", note=f"{area_mm2:.2f} mm²"))
-
-
-def segment_all(
-    slides: Sequence[str | Path | Listed],
-    *,
-    out: str | Path,
-    model: str | Path = "geryon-s",
-    tasks: Sequence[str] | str | None = None,
-    options: Options | None = None,
-    tell: events.Tell = events.nobody,
-) -> list[RunRecord]:
-    """The records of several slides, the model loaded once; see flows.many for what failures do."""
-    options = options or Options()
-    net = load_model(model, engine=options.engine, tasks=tasks)
-    listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
-    own = {slide.path: slide for slide in listed}
-
-    def one(path: Path) -> RunRecord:
-        its = replace(options, mpp=own[path].mpp or options.mpp, mask=own[path].mask or options.mask)
-        return segment(path, out=out, model=net, tasks=tasks, options=its, tell=tell)
-
-    return each([slide.path for slide in listed], one, out=Path(out), name_of=name_of, tell=tell)

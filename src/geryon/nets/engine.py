@@ -18,9 +18,12 @@ ENGINES = {
     "cpu": "geryon.nets.engines.torch_:open_cpu",
     "openvino": "geryon.nets.engines.openvino_:open_openvino",
     "openvino-float32": "geryon.nets.engines.openvino_:open_float32",
-    "cuda": "geryon.nets.engines.torch_:open_cuda",
+    "cuda": "geryon.nets.engines.cuda:open_cuda",
 }
 """Entry points of the group geryon.engines add to it."""
+
+CARDS = {"cuda": "geryon.nets.engines.cuda:cards"}
+"""Engines that run on one card, and what lists the cards; ENGINE:CARD is the engine on that one."""
 
 MapsOfWindow = dict[str, np.ndarray]
 """{"task/map": uint8 [y, x, channel]}"""
@@ -48,10 +51,13 @@ def open_engine(
     """The engine of that name with the network in it; "auto" takes the fastest that there is here (docs/engines.md).
 
     That is a CUDA card, then OpenVINO, then torch on the processors: facts of the machine and no stopwatch, so that
-    the same machine always chooses the same.
+    the same machine always chooses the same. "cuda:1" is the second card.
     """
     if name != "auto":
-        engine: Engine = plugins.find(ENGINES, "geryon.engines", name)(document, tensors, heads)
+        kind, _, card = name.partition(":")
+        on_card = kind in CARDS and card
+        opened = plugins.load(ENGINES[kind]) if on_card else plugins.find(ENGINES, "geryon.engines", name)
+        engine: Engine = opened(document, tensors, heads, *([card] if on_card else []))
         return engine
     for likely in (["cuda"] if has_cuda_driver() else []) + ["openvino"]:
         try:
@@ -59,3 +65,16 @@ def open_engine(
         except (UsageError, MissingPartError):
             continue
     return open_engine("cpu", document, tensors, heads)
+
+
+def side_by_side(name: str) -> tuple[str, ...]:
+    """Engines to open in as many processes: those that commas part; a card each where there are several; or the one.
+
+    >>> side_by_side("cuda:0,cuda:0"), side_by_side("cpu")
+    (('cuda:0', 'cuda:0'), ('cpu',))
+    """
+    if "," in name:
+        return tuple(part.strip() for part in name.split(","))
+    kind = "cuda" if name == "auto" and has_cuda_driver() else name
+    found = tuple(plugins.load(CARDS[kind])()) if kind in CARDS else ()
+    return found if len(found) > 1 else (name,)

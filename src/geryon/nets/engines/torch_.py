@@ -1,15 +1,14 @@
-"""The torch engine, on processors and on CUDA cards."""
+"""The torch engine on processors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from geryon.errors import UsageError
 from geryon.nets.cores import has_amx, usable_cores
 from geryon.nets.engine import MapsOfWindow
 from geryon.nets.network import BytesNetwork, bytes_network
@@ -27,12 +26,11 @@ class TorchEngine:
     batch: int
     precision: str
     network: BytesNetwork
-    device: torch.device
 
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         stacked = torch.from_numpy(np.ascontiguousarray(np.stack(images)))
-        with torch.inference_mode(), one_thread() if self.device.type == "cpu" else nullcontext():
-            found = [value.contiguous().cpu().numpy() for value in self.network(stacked.to(self.device))]
+        with torch.inference_mode(), one_thread():
+            found = [value.contiguous().numpy() for value in self.network(stacked)]
         return [dict(zip(self.network.names, each, strict=True)) for each in zip(*found, strict=True)]
 
 
@@ -41,23 +39,10 @@ def open_cpu(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: 
 
     bfloat16 is taken only where the processor multiplies it in tiles (AMX); elsewhere it is slower.
     """
-    dtype = torch.bfloat16 if has_amx() else torch.float32
-    return _engine(bytes_network(document, tensors, heads, dtype), torch.device("cpu"), lanes=usable_cores(), batch=1)
-
-
-def open_cuda(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> TorchEngine:
-    """On the first CUDA card, in bfloat16."""
-    if not torch.cuda.is_available():
-        raise UsageError(what="no CUDA card can be used here", mend="leave --engine out, or --engine cpu")
-    network = bytes_network(document, tensors, heads, torch.bfloat16)
-    return _engine(network, torch.device("cuda"), lanes=2, batch=8)
-
-
-def _engine(network: BytesNetwork, device: torch.device, *, lanes: int, batch: int) -> TorchEngine:
-    network.to(device)
+    network = bytes_network(document, tensors, heads, torch.bfloat16 if has_amx() else torch.float32)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     precision = str(network.dtype).removeprefix("torch.")
-    return TorchEngine(name=device.type, lanes=lanes, batch=batch, precision=precision, network=network, device=device)
+    return TorchEngine(name="cpu", lanes=usable_cores(), batch=1, precision=precision, network=network)
 
 
 @contextmanager

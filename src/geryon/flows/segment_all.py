@@ -1,0 +1,99 @@
+"""Segment many slides: one after the other, or beside each other in a process an engine, such as one a card."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from geryon import events
+from geryon.errors import MachineError
+from geryon.flows.listed import Listed
+from geryon.flows.many import each, refuse_twins
+from geryon.flows.segment import Options, segment
+from geryon.nets.engine import side_by_side
+from geryon.nets.model import Model, ResearchOnly, load_model
+from geryon.runtime.processes import process_each
+from geryon.slides.formats import stem as name_of
+from geryon.store.run import RunRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked of every slide."""
+
+    out: Path
+    model: str | Path
+    tasks: tuple[str, ...] | str | None
+    options: Options
+
+    def options_for(self, slide: Listed) -> Options:
+        """With what holds for that slide alone."""
+        return replace(self.options, mpp=slide.mpp or self.options.mpp, mask=slide.mask or self.options.mask)
+
+
+def segment_all(
+    slides: Sequence[str | Path | Listed],
+    *,
+    out: str | Path,
+    model: str | Path = "geryon-s",
+    tasks: Sequence[str] | str | None = None,
+    options: Options | None = None,
+    tell: events.Tell = events.nobody,
+) -> list[RunRecord]:
+    """The records of several slides, the model loaded once a process; see flows.many for what failures do."""
+    named = tasks if tasks is None or isinstance(tasks, str) else tuple(tasks)
+    asked = Asked(out=Path(out), model=model, tasks=named, options=options or Options())
+    listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
+    engines = side_by_side(asked.options.engine)
+    if len(engines) > 1 and len(listed) > 1:
+        return _beside(listed, asked, engines[: len(listed)], tell)
+    net = load_model(model, engine=engines[0], tasks=tasks)
+    own = {slide.path: slide for slide in listed}
+
+    def one(path: Path) -> RunRecord:
+        return segment(path, out=out, model=net, tasks=tasks, options=asked.options_for(own[path]), tell=tell)
+
+    return each([slide.path for slide in listed], one, out=asked.out, name_of=name_of, tell=tell)
+
+
+def _beside(slides: Sequence[Listed], asked: Asked, engines: Sequence[str], tell: events.Tell) -> list[RunRecord]:
+    """A process an engine; each takes the next slide when it is done with one."""
+    paths = [slide.path for slide in slides]
+    refuse_twins(paths, name_of)
+    load_model(asked.model, engine="cpu", tasks=asked.tasks)  # what is wrong with the question is said once, here
+    with process_each(engines, partial(_one, asked), tell) as give:
+        tell(events.Started(stage="slides", total=len(paths), unit="slides"))
+        given = {slide.path: give(slide) for slide in slides}
+        for future in given.values():
+            future.add_done_callback(lambda _: tell(events.Advanced(stage="slides")))
+        return each(paths, lambda path: _done(given[path], path), out=asked.out, name_of=name_of, tell=tell)
+
+
+def _one(asked: Asked, engine: str, slide: Listed, tell: events.Tell) -> RunRecord:
+    """In a process of its own, which has loaded the model for the slide before."""
+    options = replace(asked.options_for(slide), engine=engine)
+    net = _model_here(asked.model, engine, asked.tasks)
+    return segment(slide.path, out=asked.out, model=net, tasks=asked.tasks, options=options, tell=tell)
+
+
+@lru_cache(maxsize=1)
+def _model_here(model: str | Path, engine: str, tasks: tuple[str, ...] | str | None) -> Model:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResearchOnly)  # the process that asks has said it
+        return load_model(model, engine=engine, tasks=tasks)
+
+
+def _done(future: Future[RunRecord], path: Path) -> RunRecord:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise MachineError(
+            what="a process that segments slides was killed",
+            where=str(path),
+            mend="see whether memory ran out, and run the same command again: finished work is kept",
+        ) from error
