@@ -16,7 +16,7 @@ from geryon.tasks.runs import gathered, runs_of, sums, trace
 
 def outlines_of(labels: np.ndarray) -> Outlines:
     """Outlines of the labels 1..n of an int32 [y, x] map, each label 4-connected; see runs.trace."""
-    rings = _Rings(*trace(runs_of(labels.astype(np.int32, copy=False)), *labels.shape))
+    rings = _Rings(*trace(runs_of(labels.astype(np.int32, copy=False))))
     return rings.outlines(np.ones(int(labels.max(initial=0)), bool))
 
 
@@ -83,7 +83,7 @@ def objects_of_runs(
     p = np.zeros((n, 0), np.uint8)
     if classes is not None:
         p = mean_u8(sums(runs, n, classes, coarse)[1], count)
-    rings = _Rings(*trace(runs, *score.shape[:2]))
+    rings = _Rings(*trace(runs))
     keep = rings.areas(n) >= smallest_px
     rings = rings.take(keep[rings.label - 1] & ((rings.area_8 > 0) | (not filled)))
     return Objects(

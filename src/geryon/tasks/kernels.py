@@ -1,8 +1,8 @@
 """Compiled passes that find objects in maps; each looks at every pixel a fixed number of times, in integers.
 
 Integers because the same pixels must give the same objects wherever a window lies; floating-point
-filters of image libraries round differently at different alignments. Pixels inside are also listed by their
-place, row * width + column, so that later passes touch no others. Compiled code is kept beside this file, or in
+filters of image libraries round differently at different alignments. Pixels inside are listed, so that later
+passes touch no others; arrays do not grow in a loop, as counting who holds them costs more than the loop. Compiled code is kept beside this file, or in
 the user's cache folder where that may not be written.
 """
 
@@ -87,78 +87,83 @@ def _codes(ranks, inside, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def climb(up, steps):  # type: ignore[no-untyped-def]
-    """Where each inside pixel ends when it walks uphill (codes): int32 [y, x], peak number + 1 or 0.
+def listed(up):  # type: ignore[no-untyped-def]
+    """The inside pixels of codes of `uphill` as a list in reading order: their places (row * width + column), the number
+    in the list of the pixel that each code points at, that of the one below, -1 for none, all int32 [pixel], and
+    whether the next in the list is the right neighbour, bool [pixel]."""
+    height, width = up.shape
+    size = np.count_nonzero(up)
+    places, to, below = np.empty(size + 1, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
+    right = np.zeros(size, np.bool_)
+    # Numbers of the row above, this one and the next; what they hold of pixels not inside is never asked for.
+    numbers, at = np.zeros(3 * width, np.int32), np.zeros(16, np.int64)
+    n, start, end = 0, 0, 0
+    for y in range(height + 1):
+        if y < height:
+            for x in range(width):
+                numbers[y % 3 * width + x] = n
+                places[n] = y * width + x
+                n += up[y, x] != _NOWHERE
+        for code in range(1, 12):
+            at[code] = (y - (code - 1) // 4) % 3 * width + 1 - (code - 1) % 4
+        for k in range(start, end):
+            x = places[k] - (y - 1) * width
+            to[k] = numbers[at[up[y - 1, x]] + x]
+            right[k] = x + 1 < width and up[y - 1, x + 1] != _NOWHERE
+            below[k] = numbers[y % 3 * width + x] if y < height and up[y, x] != _NOWHERE else -1
+        start, end = end, n
+    return places[:size], to, below, right
 
-    Pixels that do not arrive within `steps` get 0. Also the places of the inside pixels and those of the peaks,
-    both int32 in reading order. Steps are doubled, not walked: two steps are a step's step, and so on.
+
+@compiled
+def climb(to, steps):  # type: ignore[no-untyped-def]
+    """Where each listed pixel ends when it walks uphill: int32 [pixel], peak number + 1, or 0 if it does not arrive
+    within `steps`. Also the numbers of the peaks in the list, int32.
+
+    Steps are doubled, not walked: two steps are a step's step, and so on.
     """
-    codes, step, inside = up.reshape(-1), _steps(up.shape[1]), _places(up)
-    out = np.zeros(len(codes), np.int32)
-    for k in range(len(inside)):
-        out[inside[k]] = k
-    to, peaks, peak = np.empty_like(inside), np.empty_like(inside), np.empty_like(inside)
+    peaks, peak = np.empty(len(to), np.int32), np.empty(len(to), np.int32)
     n = 0
-    for k in range(len(inside)):
-        code = codes[inside[k]]
-        to[k] = out[inside[k] + step[code]]
-        peaks[n] = inside[k]
-        n += code == _STAY
-        peak[k] = n if code == _STAY else 0
-    end = np.arange(len(inside)).astype(np.int32)
+    for k in range(len(to)):
+        peaks[n] = k
+        n += to[k] == k
+        peak[k] = n if to[k] == k else 0
+    end = np.arange(len(to)).astype(np.int32)
     while steps > 0:
         if steps % 2:
-            end = to[end]
-        to = to[to]
+            end = _through(to, end)
+        to = _through(to, to)
         steps //= 2
-    for k in range(len(inside)):
-        out[inside[k]] = peak[end[k]]
-    return out.reshape(up.shape), inside, peaks[:n].copy()
+    return _through(peak, end), peaks[:n].copy()
 
 
 @compiled
-def _places(up):  # type: ignore[no-untyped-def]
-    codes = up.reshape(-1)
-    out = np.empty(len(codes) + 1, np.int32)
-    n = 0
-    for i in range(len(codes)):
-        out[n] = i
-        n += codes[i] != _NOWHERE
-    return out[:n].copy()
+def _through(table, at):  # type: ignore[no-untyped-def]
+    out = np.empty(len(at), np.int32)
+    for k in range(len(at)):
+        out[k] = table[at[k]]
+    return out
 
 
 @compiled
-def _steps(width):  # type: ignore[no-untyped-def]
-    step = np.zeros(16, np.int64)
-    for row in range(3):
-        for column in range(3):
-            step[1 + 4 * (2 - row) + 2 - column] = (row - 1) * width + column - 1
-    return step
-
-
-@compiled
-def merge_shallow(height_map, basin, inside, peaks, depth):  # type: ignore[no-untyped-def]
+def merge_shallow(heights, basin, right, below, peaks, depth):  # type: ignore[no-untyped-def]
     """For each peak the peak (number + 1) it belongs to: a peak less than `depth` above its highest
-    saddle to a higher peak joins that one, through at most three peaks, so that the reach is bounded."""
-    height, width = basin.shape
-    heights, basins = height_map.reshape(-1), basin.reshape(-1)
+    saddle to a higher peak joins that one, through at most three peaks, so that the reach is bounded.
+
+    `heights`, `basin` and `below` are those of listed pixels, `right` tells whether the next one is the right neighbour.
+    """
     top = np.zeros(len(peaks) + 1, np.int32)
     top[1:] = heights[peaks]
     saddle = np.full(len(peaks) + 1, -1, np.int32)
     into = np.zeros(len(peaks) + 1, np.int32)
-    row_end = 0
-    for k in range(len(inside)):
-        at = inside[k]
-        if at >= row_end:
-            row_end = (at // width + 1) * width
-        a = basins[at]
+    for k in range(len(basin)):
+        a = basin[k]
         if a == 0:
             continue
-        if at + 1 < row_end and basins[at + 1] != a and basins[at + 1] != 0:
-            _meet(top, saddle, into, a, basins[at + 1], min(heights[at], heights[at + 1]))
-        below = at + width
-        if below < len(basins) and basins[below] != a and basins[below] != 0:
-            _meet(top, saddle, into, a, basins[below], min(heights[at], heights[below]))
+        if right[k] and basin[k + 1] != a and basin[k + 1] != 0:
+            _meet(top, saddle, into, a, basin[k + 1], min(heights[k], heights[k + 1]))
+        if below[k] >= 0 and basin[below[k]] != a and basin[below[k]] != 0:
+            _meet(top, saddle, into, a, basin[below[k]], min(heights[k], heights[below[k]]))
     home = np.arange(len(peaks) + 1).astype(np.int32)
     for a in range(1, len(home)):
         at = a
@@ -183,37 +188,32 @@ def _lower(top, a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def collect(basin, inside, number, hearts, radius):  # type: ignore[no-untyped-def]
+def collect(objects, places, right, width, hearts, radius):  # type: ignore[no-untyped-def]
     """Runs (tasks.runs) of the objects 1..n whose peaks lie at the places `hearts`.
 
-    `number` is int32 [peak + 1]: the object that a peak's pixels are asked for, 0 for none. An object is what is
+    `objects` is int32 [pixel]: the object that a listed pixel is asked for, 0 for none. An object is what is
     4-connected to its heart among the pixels that belong to it and lie no farther than `radius` pixels from it.
     """
-    width = basin.shape[1]
-    basins, half = basin.reshape(-1), _half_widths(radius)
-    runs = np.empty((len(inside), 4), np.int32)
-    parent = np.empty(len(inside), np.int32)
+    half = _half_widths(radius)
+    runs = np.empty((len(places), 4), np.int32)
+    parent = np.empty(len(places), np.int32)
     heart_run = np.full(len(hearts) + 1, -1, np.int32)
     n, y, k, above, here = 0, -2, 0, 0, 0
-    while k < len(inside):
-        label = number[basins[inside[k]]]
+    while k < len(places):
+        label, start = objects[k], places[k]
+        k += 1
         if label == 0:
-            k += 1
             continue
-        start = inside[k]
         if start >= (y + 1) * width:
             above = here if start // width == y + 1 else n
             here, y = n, start // width
-        k += 1
-        while k < len(inside) and inside[k] == inside[k - 1] + 1 and inside[k] < (y + 1) * width:
-            if number[basins[inside[k]]] != label:
-                break
+        while right[k - 1] and objects[k] == label:
             k += 1
         heart = hearts[label - 1]
         dy, hx = abs(heart // width - y), heart % width
         if dy > radius:
             continue
-        x0, x1 = max(start - y * width, hx - half[dy]), min(inside[k - 1] + 1 - y * width, hx + half[dy] + 1)
+        x0, x1 = max(start - y * width, hx - half[dy]), min(places[k - 1] + 1 - y * width, hx + half[dy] + 1)
         if x0 >= x1:
             continue
         runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3] = y, x0, x1, label

@@ -38,12 +38,14 @@ def found(maps: Mapping[str, np.ndarray], window: Window) -> np.ndarray:
     peaks; maps cover the window's outer box."""
     height_map = kernels.smooth(np.ascontiguousarray(maps["depth"][..., 0]))
     up = kernels.uphill(height_map, maps["inside"][..., 0] >= INSIDE)
-    basin, inside, peaks = kernels.climb(up, STEPS)
-    home = kernels.merge_shallow(height_map, basin, inside, peaks, DEPTH_STEP)
-    keep = (home[1:] == np.arange(1, len(home))) & (height_map.reshape(-1)[peaks] >= PEAK)
-    keep &= _in_core(peaks, window)
+    places, to, below, right = kernels.listed(up)
+    heights = height_map.reshape(-1)[places]
+    basin, peaks = kernels.climb(to, STEPS)
+    home = kernels.merge_shallow(heights, basin, right, below, peaks, DEPTH_STEP)
+    keep = (home[1:] == np.arange(1, len(home))) & (heights[peaks] >= PEAK) & _in_core(places[peaks], window)
     number = np.concatenate([[0], np.cumsum(keep) * keep]).astype(np.int32)[home]
-    runs: np.ndarray = kernels.collect(basin, inside, number, peaks[keep], RADIUS_PX)
+    hearts = places[peaks[keep]]
+    runs: np.ndarray = kernels.collect(number[basin], places, right, up.shape[1], hearts, RADIUS_PX)
     return runs
 
 

@@ -73,8 +73,8 @@ def sums(runs, n, values, coarse):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def trace(runs, height, width):  # type: ignore[no-untyped-def]
-    """Rings around every label of a map of that size, in reading order of their first pixels: corners int32 [n, 2]
+def trace(runs):  # type: ignore[no-untyped-def]
+    """Rings around every label, in reading order of their first pixels: corners int32 [n, 2]
     (x, y in half pixels), each ring's first and past its last int64 [r, 2], labels int32 [r], 8 x areas int64 [r].
 
     A ring joins the middles of the pixel sides that it follows, straight runs shortened, so that its
@@ -82,8 +82,12 @@ def trace(runs, height, width):  # type: ignore[no-untyped-def]
     two pixels of a label meet diagonally are crossed, as an 8-connected boundary does. The outer ring
     of a connected label comes before its holes; outer rings have a positive area (y downwards), holes a negative one.
     """
-    wide = width + 2
-    labels = _drawn(runs, height, wide)
+    if len(runs) == 0:
+        runs = np.zeros((1, 4), np.int32)  # one of no pixels
+    top, left = runs[0, 0] - 1, np.min(runs[:, 1]) - 1
+    wide = np.max(runs[:, 2]) - left + 1
+    runs = runs - np.array([top, left, left, 0], np.int32)
+    labels = _drawn(runs, wide)
     tops = _tops(runs, labels, wide)
     # Of a ring's sides as many look up as down, and each run has one at either end.
     corners = np.empty((2 * len(tops) + 2 * len(runs), 2), np.int32)
@@ -97,15 +101,18 @@ def trace(runs, height, width):  # type: ignore[no-untyped-def]
             end, areas[n] = _walk(labels, walked, at, corners, end, wide)
             spans[n, 1] = end
             n += 1
+    for k in range(end):
+        corners[k, 0] += 2 * left
+        corners[k, 1] += 2 * top
     return corners[:end].copy(), spans[:n].copy(), owners[:n].copy(), areas[:n].copy()
 
 
 @compiled
-def _drawn(runs, height, wide):  # type: ignore[no-untyped-def]
-    """The label map, flat, with a border of zeros so that no neighbour needs a check."""
-    labels = np.zeros((height + 2) * wide, np.int32)
+def _drawn(runs, wide):  # type: ignore[no-untyped-def]
+    """The label map, flat; runs keep off its border, so that no neighbour needs a check."""
+    labels = np.zeros((np.int64(runs[-1, 0]) + 2) * wide, np.int32)
     for r in range(len(runs)):
-        row = (np.int64(runs[r, 0]) + 1) * wide + 1
+        row = np.int64(runs[r, 0]) * wide
         labels[row + runs[r, 1] : row + runs[r, 2]] = runs[r, 3]
     return labels
 
@@ -116,7 +123,7 @@ def _tops(runs, labels, wide):  # type: ignore[no-untyped-def]
     out = np.empty(np.sum(runs[:, 2] - runs[:, 1]) + 1, np.int64)
     n = 0
     for r in range(len(runs)):
-        row = (np.int64(runs[r, 0]) + 1) * wide + 1
+        row = np.int64(runs[r, 0]) * wide
         for at in range(row + runs[r, 1], row + runs[r, 2]):
             out[n] = at
             n += labels[at - wide] != labels[at]
@@ -128,7 +135,7 @@ def _walk(labels, walked, start, corners, first, wide):  # type: ignore[no-untyp
     """One ring from the top of the pixel at `start`, written from corner `first` on; past its last, 8 x area."""
     ahead, dx, dy = np.array([1, wide, -1, -wide]), _DX.copy(), _DY.copy()
     label, at, side, n = labels[start], start, 0, first
-    x, y = 2 * (start % wide) - 1, 2 * (start // wide) - 2
+    x, y = 2 * (start % wide) + 1, 2 * (start // wide)
     before = 7
     if labels[start - wide - 1] == label:
         before = 1
