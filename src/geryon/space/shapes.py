@@ -39,7 +39,7 @@ def shapes(outlines_um: Outlines) -> dict[str, np.ndarray]:
 
 @compiled
 def _measured(points, ring_at, object_at):  # type: ignore[no-untyped-def]
-    """float64 [object, 6] of the outer rings: perimeter, area, second central moments xx, yy, xy over it, hull's area."""
+    """float64 [object, 6] of outer rings: perimeter, area, second central moments xx, yy, xy over it, hull's area."""
     out = np.zeros((len(object_at) - 1, 6))
     longest = 0
     for i in range(len(out)):

@@ -2,8 +2,9 @@
 
 Integers because the same pixels must give the same objects wherever a window lies; floating-point
 filters of image libraries round differently at different alignments. Pixels inside are listed, so that later
-passes touch no others; arrays do not grow in a loop, as counting who holds them costs more than the loop. Compiled code is kept beside this file, or in
-the user's cache folder where that may not be written.
+passes touch no others; no array grows inside a loop, as counting who holds it costs more than the loop itself.
+
+Compiled code is kept beside this file, or in the user's cache folder where that may not be written.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ def _codes(ranks, inside, out):  # type: ignore[no-untyped-def]
 
 @compiled
 def listed(up):  # type: ignore[no-untyped-def]
-    """The inside pixels of codes of `uphill` as a list in reading order: their places (row * width + column), the number
-    in the list of the pixel that each code points at, that of the one below, -1 for none, all int32 [pixel], and
-    whether the next in the list is the right neighbour, bool [pixel]."""
+    """The inside pixels of codes of `uphill` as a list in reading order: their places (row * width + column), the
+    number in the list of the pixel that each code points at, that of the one below, -1 for none, all int32 [pixel],
+    and whether the next in the list is the right neighbour, bool [pixel]."""
     height, width = up.shape
     size = np.count_nonzero(up)
     places, to, below = np.empty(size + 1, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
@@ -150,7 +151,7 @@ def merge_shallow(heights, basin, right, below, peaks, depth):  # type: ignore[n
     """For each peak the peak (number + 1) it belongs to: a peak less than `depth` above its highest
     saddle to a higher peak joins that one, through at most three peaks, so that the reach is bounded.
 
-    `heights`, `basin` and `below` are those of listed pixels, `right` tells whether the next one is the right neighbour.
+    `heights` and `basin` are those of the listed pixels, `right` and `below` as `listed` gives them.
     """
     top = np.zeros(len(peaks) + 1, np.int32)
     top[1:] = heights[peaks]

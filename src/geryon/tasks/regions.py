@@ -70,8 +70,8 @@ def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Fragme
     count = int(short.sum())
     short *= np.cumsum(short, dtype=np.int32)
     core = short[core]
-    values = np.concatenate([maps[name][y : y + rows, x : x + columns] for name in ("inside", "class") if name in maps], axis=2)
-    place, total = sums(runs_of(core), count, values, 1)
+    values = [maps[name][y : y + rows, x : x + columns] for name in ("inside", "class") if name in maps]
+    place, total = sums(runs_of(core), count, np.concatenate(values, axis=2), 1)
     return Fragments(core=window.core, labels=core, band=short[band], place=place, sums=total)
 
 

@@ -1,7 +1,7 @@
 """Label maps as runs, and what is asked of them: sums, and rings around the labels.
 
-A run is a stretch of pixels of one label in one row: int32 [run, 4] of row, first column, column past the end and label,
-in reading order, runs of a row that touch being of different labels. Background costs nothing here.
+A run is a stretch of pixels of one label in one row: int32 [run, 4] of row, first column, column past the end and
+label, in reading order; runs of a row that touch are of different labels. Background costs nothing here.
 """
 
 from __future__ import annotations
@@ -41,11 +41,8 @@ def runs_of(labels):  # type: ignore[no-untyped-def]
 def _count(labels):  # type: ignore[no-untyped-def]
     n = 0
     for y in range(labels.shape[0]):
-        line = labels[y]
-        n += line[0] != 0
-        left, here = line[:-1], line[1:]
-        for x in range(len(here)):
-            n += here[x] != left[x] and here[x] != 0
+        for x in range(labels.shape[1]):
+            n += labels[y, x] != 0 and (x == 0 or labels[y, x - 1] != labels[y, x])
     return n
 
 
