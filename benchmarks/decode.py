@@ -3,9 +3,9 @@
     python -m benchmarks.decode [--side-mm 2] [--rounds 3] [--plain-tiles 2] [--model geryon-s]
 
 Asked (issue Speed): 30,000 nuclei a second with everything, 100,000 the goal. The maps are those of the model on a
-synthetic slide, made before. One JSON line a step and one for all together; seconds are the process' own processor time,
-medians, every library on one thread; the pixels that stain needs are read before. The last line is the plain way with
-scikit-image over a few tiles of the same maps, stored nowhere: watershed, regionprops, find_contours.
+synthetic slide, made before. One JSON line a step and one for all together; seconds are the processor time of the
+process, medians, every library on one thread; the pixels that stain needs are read before. The last line is the plain
+way with scikit-image over a few tiles of the same maps, stored nowhere: watershed, regionprops, find_contours.
 """
 
 from __future__ import annotations

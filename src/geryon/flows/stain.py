@@ -23,6 +23,8 @@ READERS = 2
 """Threads that read; one block more is in memory than there are of them."""
 COLUMNS = ("haematoxylin_od", "haematoxylin_sd_od", "eosin_od", "eosin_sd_od")
 
+compiled = numba.njit(cache=True, nogil=True)
+
 Block = tuple[Box, np.ndarray]
 """A box in the task's frame, and the numbers of the objects that meet it."""
 
@@ -43,18 +45,28 @@ def stain_of(outlines_level0: Outlines, place: Place) -> dict[str, np.ndarray]:
         number, pixel = inside(outlines.take(objects), box)
         if len(pixel) == 0:
             continue
-        total[objects] += _sums(number, stain_densities(image.reshape(1, -1, 3).take(pixel, axis=1))[0], len(objects))
+        total[objects] += _sums(number, stain_densities(_picked(image.reshape(-1, 3), pixel)), len(objects))
     with np.errstate(divide="ignore", invalid="ignore"):
         h, e, h2, e2 = total[:, 1:].T / total[:, 0]
     return dict(zip(COLUMNS, (h, _deviation(h, h2), e, _deviation(e, e2)), strict=True))
 
 
-@numba.njit(cache=True, nogil=True)
-def _sums(number, density, n):  # type: ignore[no-untyped-def]
-    """float64 [n, 5]: pixels of each number, sums of both densities (float32 [pixel, 2]) and of their squares."""
+@compiled
+def _picked(pixels, at):  # type: ignore[no-untyped-def]
+    """uint8 [1, k, 3]: some of the pixels, as an image."""
+    out = np.empty((1, len(at), 3), np.uint8)
+    for k in range(len(at)):
+        for c in range(3):
+            out[0, k, c] = pixels[at[k], c]
+    return out
+
+
+@compiled
+def _sums(number, densities, n):  # type: ignore[no-untyped-def]
+    """float64 [n, 5]: pixels of each number, sums of both densities (float32 [1, k, 2]) and of their squares."""
     out = np.zeros((n, 5))
     for k in range(len(number)):
-        i, h, e = number[k], np.float64(density[k, 0]), np.float64(density[k, 1])
+        i, h, e = number[k], np.float64(densities[0, k, 0]), np.float64(densities[0, k, 1])
         out[i, 0] += 1.0
         out[i, 1] += h
         out[i, 2] += e

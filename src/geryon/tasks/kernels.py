@@ -94,7 +94,7 @@ def listed(up):  # type: ignore[no-untyped-def]
     and whether the next in the list is the right neighbour, bool [pixel]."""
     height, width = up.shape
     size = np.count_nonzero(up)
-    places, to, below = np.empty(size + 1, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
+    places, to, below = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
     right = np.zeros(size, np.bool_)
     # Numbers of the row above, this one and the next; what they hold of pixels not inside is never asked for.
     numbers, at = np.zeros(3 * width, np.int32), np.zeros(16, np.int64)
@@ -102,9 +102,9 @@ def listed(up):  # type: ignore[no-untyped-def]
     for y in range(height + 1):
         if y < height:
             for x in range(width):
-                numbers[y % 3 * width + x] = n
-                places[n] = y * width + x
-                n += up[y, x] != _NOWHERE
+                if up[y, x] != _NOWHERE:
+                    numbers[y % 3 * width + x], places[n] = n, y * width + x
+                    n += 1
         for code in range(1, 12):
             at[code] = (y - (code - 1) // 4) % 3 * width + 1 - (code - 1) % 4
         for k in range(start, end):
@@ -113,7 +113,7 @@ def listed(up):  # type: ignore[no-untyped-def]
             right[k] = x + 1 < width and up[y - 1, x + 1] != _NOWHERE
             below[k] = numbers[y % 3 * width + x] if y < height and up[y, x] != _NOWHERE else -1
         start, end = end, n
-    return places[:size], to, below, right
+    return places, to, below, right
 
 
 @compiled
@@ -132,15 +132,17 @@ def climb(to, steps):  # type: ignore[no-untyped-def]
     end = np.arange(len(to)).astype(np.int32)
     while steps > 0:
         if steps % 2:
-            end = _through(to, end)
-        to = _through(to, to)
+            end = taken(to, end)
         steps //= 2
-    return _through(peak, end), peaks[:n].copy()
+        if steps > 0:
+            to = taken(to, to)
+    return taken(peak, end), peaks[:n].copy()
 
 
 @compiled
-def _through(table, at):  # type: ignore[no-untyped-def]
-    out = np.empty(len(at), np.int32)
+def taken(table, at):  # type: ignore[no-untyped-def]
+    """table[at], which numpy takes several times as long for where `at` is int32."""
+    out = np.empty(len(at), table.dtype)
     for k in range(len(at)):
         out[k] = table[at[k]]
     return out
@@ -283,6 +285,29 @@ def grow(labels, inside, steps):  # type: ignore[no-untyped-def]
             todo[left, 0], todo[left, 1] = todo[k, 0], todo[k, 1]
             left += new[k] == 0
         n = left
+    return out
+
+
+@compiled
+def renumbered(band, core, n):  # type: ignore[no-untyped-def]
+    """Both maps with those of the labels 1..n that either holds numbered 1.. in their order, and how many they are."""
+    number = np.zeros(n + 1, np.int32)
+    for labels in (band, core):
+        for y in range(labels.shape[0]):
+            for x in range(labels.shape[1]):
+                number[labels[y, x]] = 1
+    number[0] = 0
+    for i in range(1, n + 1):
+        number[i] = number[i - 1] + 1 if number[i] else number[i - 1]
+    return _looked_up(number, band), _looked_up(number, core), number[n]
+
+
+@compiled
+def _looked_up(number, labels):  # type: ignore[no-untyped-def]
+    out = np.empty(labels.shape, np.int32)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            out[y, x] = number[labels[y, x]]
     return out
 
 

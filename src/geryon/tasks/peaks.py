@@ -39,13 +39,13 @@ def found(maps: Mapping[str, np.ndarray], window: Window) -> np.ndarray:
     height_map = kernels.smooth(np.ascontiguousarray(maps["depth"][..., 0]))
     up = kernels.uphill(height_map, maps["inside"][..., 0] >= INSIDE)
     places, to, below, right = kernels.listed(up)
-    heights = height_map.reshape(-1)[places]
+    heights = kernels.taken(height_map.reshape(-1), places)
     basin, peaks = kernels.climb(to, STEPS)
     home = kernels.merge_shallow(heights, basin, right, below, peaks, DEPTH_STEP)
     keep = (home[1:] == np.arange(1, len(home))) & (heights[peaks] >= PEAK) & _in_core(places[peaks], window)
     number = np.concatenate([[0], np.cumsum(keep) * keep]).astype(np.int32)[home]
     hearts = places[peaks[keep]]
-    runs: np.ndarray = kernels.collect(number[basin], places, right, up.shape[1], hearts, RADIUS_PX)
+    runs: np.ndarray = kernels.collect(kernels.taken(number, basin), places, right, up.shape[1], hearts, RADIUS_PX)
     return runs
 
 

@@ -63,16 +63,10 @@ def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Fragme
     x, y = window.offset
     rows, columns = window.core.shape
     band = cores[y - LINK_PX : y + rows + LINK_PX, x - LINK_PX : x + columns + LINK_PX]
-    core = labels[y : y + rows, x : x + columns]
-    short = np.zeros(n + 1, np.int32)
-    short[band], short[core] = 1, 1
-    short[0] = 0
-    count = int(short.sum())
-    short *= np.cumsum(short, dtype=np.int32)
-    core = short[core]
+    band, core, count = kernels.renumbered(band, labels[y : y + rows, x : x + columns], n)
     values = [maps[name][y : y + rows, x : x + columns] for name in ("inside", "class") if name in maps]
     place, total = sums(runs_of(core), count, np.concatenate(values, axis=2), 1)
-    return Fragments(core=window.core, labels=core, band=short[band], place=place, sums=total)
+    return Fragments(core=window.core, labels=core, band=band, place=place, sums=total)
 
 
 def finished(fragments: Fragments, single: np.ndarray, task: Task) -> Objects:

@@ -61,9 +61,9 @@ def sums(runs, n, values, coarse):  # type: ignore[no-untyped-def]
         row, first, last = min(y // coarse, rows - 1), x0 // coarse, (x1 - 1) // coarse
         before, after = x0 - first * coarse, (last + 1) * coarse - x1
         for c in range(channels):
-            whole = np.int64(0)
-            for cell in range(first, last + 1):
-                whole += values[row, min(cell, columns - 1), c]
+            whole = max(0, last + 1 - max(first, columns)) * np.int64(values[row, columns - 1, c])
+            for cell in range(first, min(last + 1, columns)):
+                whole += values[row, cell, c]
             ends = before * values[row, min(first, columns - 1), c] + after * values[row, min(last, columns - 1), c]
             total[i, c] += coarse * whole - ends
     return place, total
