@@ -1,11 +1,11 @@
-"""Nuclei a second on one core, from maps to a table on disk: decoding, outlines, shape, stain, store.
+"""How fast do maps become objects with outlines, measured and stored, on one core?
 
     python -m benchmarks.decode [--side-mm 2] [--rounds 3] [--plain-tiles 2] [--model geryon-s]
 
 Asked (issue Speed): 30,000 nuclei a second with everything, 100,000 the goal. The maps are those of the model on a
-synthetic slide, made before. One JSON line a step and one for all together; seconds are the processor time of the
-process, medians, every library on one thread; the pixels that stain needs are read before. The last line is the plain
-way with scikit-image over a few tiles of the same maps, stored nowhere: watershed, regionprops, find_contours.
+synthetic slide, made before. Seconds are the processor time of the process, medians, every library on one thread; the
+pixels that stain needs are read before. The last line is the plain way with scikit-image over a few tiles of the same
+maps, stored nowhere: watershed, regionprops, find_contours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scipy import ndimage
 from skimage import color, feature, measure, segmentation, transform
 
 from benchmarks.machine import about, say
-from geryon.flows.across import at_level0, by_place
+from geryon.flows.across import at_level0
 from geryon.flows.measure import Place, shape_of
 from geryon.flows.plan import cutting_of, make_plan
 from geryon.flows.segment import read_window
@@ -40,12 +40,14 @@ from geryon.slides.reader import Slide, open_slide
 from geryon.space.boxes import Box, Frame
 from geryon.space.objects import Objects, join_objects
 from geryon.space.windows import Window
-from geryon.store.tables import TableWriter, objects_schema, objects_table
+from geryon.store.tables import TableWriter, hilbert, objects_schema, objects_table
 from geryon.tasks import peaks
 from geryon.tasks.runs import gathered, trace
 from geryon.tasks.task import Task
 
 COUNTED = "nuclei"
+OUTLINES = "outlines alone"
+"""A part of decoding, so no part of the sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,10 @@ def found(tile: Tile) -> Any:
 
 
 def placed(parts: list[Objects], level0: Frame) -> Objects:
-    """One set in the slide's own pixels, in stored order."""
+    """One set in the slide's own pixels, neighbours together."""
     objects = join_objects([at_level0(part, level0) for part in parts])
-    return objects.take(by_place(objects.xy, level0))
+    x, y = objects.xy.astype(np.int64).T
+    return objects.take(np.argsort(hilbert(x, y, 20), kind="stable"))
 
 
 def steps_of(tiles: list[Tile], objects: Objects, place: Place, folder: Path) -> dict[str, Callable[[], Any]]:
@@ -135,9 +138,9 @@ def steps_of(tiles: list[Tile], objects: Objects, place: Place, folder: Path) ->
             writer.write(objects_table(objects, ids=ids, class_names=names, area_um2=objects.area / 4))
 
     return {
-        "decode, all tasks, outlines too": lambda: [found(tile) for tile in tiles],
-        "outlines": outlines,
-        "place": partial(placed, parts, objects.frame),
+        "decode all tasks, outlines too": lambda: [found(tile) for tile in tiles],
+        OUTLINES: outlines,
+        "place in the slide": partial(placed, parts, objects.frame),
         "shape": partial(shape_of, objects.outlines, place),
         "stain": partial(stain_of, objects.outlines, place),
         "store": store,
@@ -157,21 +160,12 @@ def cpu_seconds(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
 
 
 def report(seconds: dict[str, float], n: int, args: argparse.Namespace) -> float:
-    """Nuclei a second without the store, which the plain way has not."""
+    """Lines of all steps; nuclei a second without the store, which the plain way has not."""
+    size = {"mm2": args.side_mm**2, "maps": args.model}
     for name, each in seconds.items():
-        say(benchmark="decode", step=name, nuclei_a_second=round(n / each), cpu_seconds=round(each, 4))
-    whole = sum(each for name, each in seconds.items() if name != "outlines")
-    say(
-        benchmark="decode",
-        step="all of it",
-        nuclei_a_second=round(n / whole),
-        cpu_seconds=round(whole, 4),
-        asked=">= 30,000 (goal 100,000)",
-        nuclei=n,
-        mm2=args.side_mm**2,
-        maps=args.model,
-        **about(),
-    )
+        tell(name, n / each, size=size, cpu_seconds=round(each, 4))
+    whole = sum(each for name, each in seconds.items() if name != OUTLINES)
+    tell("all together", n / whole, asked=30_000, size=size, nuclei=n, cpu_seconds=round(whole, 4))
     return n / (whole - seconds["store"])
 
 
@@ -180,14 +174,13 @@ def report_plain(tiles: list[Tile], slide: Slide, ours: float) -> None:
     began = process_time()
     n = sum(plainly(tile, image) for tile, image in zip(tiles, images, strict=True))
     theirs = n / (process_time() - began)
-    say(
-        benchmark="decode",
-        step="scikit-image, nuclei without store",
-        nuclei_a_second=round(theirs),
-        nuclei=n,
-        ours_without_store=round(ours),
-        times=round(ours / theirs, 1),
-    )
+    size = {"tiles": len(tiles)}
+    tell("scikit-image, without store", theirs, size=size, nuclei=n, times_as_fast_is_ours=round(ours / theirs, 1))
+
+
+def tell(question: str, value: float, *, asked: float | None = None, **more: Any) -> None:
+    told = {"value": round(value), "unit": "nuclei/s", "asked": asked, "better": "higher", **more}
+    say(benchmark="decode", question=question, **told, machine=about())
 
 
 def plainly(tile: Tile, image: np.ndarray) -> int:
