@@ -129,13 +129,14 @@ def climb(to, steps):  # type: ignore[no-untyped-def]
         peaks[n] = k
         n += to[k] == k
         peak[k] = n if to[k] == k else 0
-    end = np.arange(len(to)).astype(np.int32)
+    end, after, room = np.arange(len(to)).astype(np.int32), to.copy(), np.empty_like(to)
     while steps > 0:
         if steps % 2:
-            end = taken(to, end)
+            _take(after, end, end)
         steps //= 2
         if steps > 0:
-            to = taken(to, to)
+            _take(after, after, room)
+            after, room = room, after
     return taken(peak, end), peaks[:n].copy()
 
 
@@ -143,9 +144,14 @@ def climb(to, steps):  # type: ignore[no-untyped-def]
 def taken(table, at):  # type: ignore[no-untyped-def]
     """table[at], which numpy takes several times as long for where `at` is int32."""
     out = np.empty(len(at), table.dtype)
+    _take(table, at, out)
+    return out
+
+
+@compiled
+def _take(table, at, out):  # type: ignore[no-untyped-def]
     for k in range(len(at)):
         out[k] = table[at[k]]
-    return out
 
 
 @compiled
