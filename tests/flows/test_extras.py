@@ -31,7 +31,10 @@ from geryon.flows.finish import ID_STEP
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment
 from geryon.slides.reader import open_slide
-from geryon.slides.stains import UNIT_STAINS, stain_densities
+from geryon.slides.stains import UNIT_STAINS
+from geryon.space.boxes import Box
+from geryon.space.drawing import inside
+from geryon.space.objects import Outlines
 from geryon.store.parts import Parts
 from geryon.store.run import NAME, RunRecord, is_whole, read_run
 from geryon.store.wkb import outlines_from_wkb
@@ -251,12 +254,12 @@ def test_few_blocks_are_held_at_once(picture: Path, fresh: Path, monkeypatch: py
             most = max(most, held)
             return super().read(box, mpp)
 
-    def used(image: np.ndarray) -> np.ndarray:
+    def used(outlines: Outlines, box: Box) -> tuple[np.ndarray, np.ndarray]:
         nonlocal held
         held -= 1
-        return stain_densities(image)
+        return inside(outlines, box)
 
-    monkeypatch.setattr(stain, "stain_densities", used)
+    monkeypatch.setattr(stain, "inside", used)
     with open_slide(picture, mpp=MPP) as opened:
         place = measures.Place(slide=Counted(opened), mpp=0.5)  # type: ignore[arg-type]
         stain.stain_of(outlines_from_wkb(table["geometry"]), place)

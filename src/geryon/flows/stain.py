@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 
 from geryon import events
@@ -22,6 +23,8 @@ READERS = 2
 """Threads that read; one block more is in memory than there are of them."""
 COLUMNS = ("haematoxylin_od", "haematoxylin_sd_od", "eosin_od", "eosin_sd_od")
 
+compiled = numba.njit(cache=True, nogil=True)
+
 Block = tuple[Box, np.ndarray]
 """A box in the task's frame, and the numbers of the objects that meet it."""
 
@@ -34,21 +37,42 @@ def stain_of(outlines_level0: Outlines, place: Place) -> dict[str, np.ndarray]:
     """
     level0, frame = place.slide.frame, place.slide.frame.at(place.mpp)
     outlines = outlines_level0.scaled(level0.mpp_x / frame.mpp_x, level0.mpp_y / frame.mpp_y)
-    count = np.zeros(len(outlines))
-    total = np.zeros((len(outlines), 4))
+    total = np.zeros((len(outlines), 5))
     for (box, objects), image in _read(blocks(outlines, frame), place):
         if image is None:
-            count[objects] = np.nan
+            total[objects] = np.nan
             continue
         number, pixel = inside(outlines.take(objects), box)
-        density = stain_densities(image).reshape(-1, 2)[pixel].astype(np.float64)
-        count[objects] += np.bincount(number, minlength=len(objects))
-        for k, values in enumerate((*density.T, *(density**2).T)):
-            total[objects, k] += np.bincount(number, values, minlength=len(objects))
+        if len(pixel) == 0:
+            continue
+        total[objects] += _sums(number, stain_densities(_picked(image.reshape(-1, 3), pixel)), len(objects))
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total / count[:, None]
-    h, e, h2, e2 = mean.T
+        h, e, h2, e2 = total[:, 1:].T / total[:, 0]
     return dict(zip(COLUMNS, (h, _deviation(h, h2), e, _deviation(e, e2)), strict=True))
+
+
+@compiled
+def _picked(pixels, at):  # type: ignore[no-untyped-def]
+    """uint8 [1, k, 3]: some of the pixels, as an image."""
+    out = np.empty((1, len(at), 3), np.uint8)
+    for k in range(len(at)):
+        for c in range(3):
+            out[0, k, c] = pixels[at[k], c]
+    return out
+
+
+@compiled
+def _sums(number, densities, n):  # type: ignore[no-untyped-def]
+    """float64 [n, 5]: pixels of each number, sums of both densities (float32 [1, k, 2]) and of their squares."""
+    out = np.zeros((n, 5))
+    for k in range(len(number)):
+        i, h, e = number[k], np.float64(densities[0, k, 0]), np.float64(densities[0, k, 1])
+        out[i, 0] += 1.0
+        out[i, 1] += h
+        out[i, 2] += e
+        out[i, 3] += h * h
+        out[i, 4] += e * e
+    return out
 
 
 def blocks(outlines: Outlines, frame: Frame) -> Iterator[Block]:

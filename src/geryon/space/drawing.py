@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 
 from geryon.space.arrays import Labels
 from geryon.space.boxes import Box
 from geryon.space.objects import Outlines, ranges
+
+compiled = numba.njit(cache=True, nogil=True)
 
 PIXELS_AT_ONCE = 1 << 22
 """Each takes 32 bytes while it is drawn."""
@@ -22,11 +26,7 @@ def inside(outlines: Outlines, box: Box) -> tuple[np.ndarray, np.ndarray]:
     """
     rows, columns = box.shape
     crossings = _crossings(outlines, box) if rows and columns else np.zeros(0, np.int64)
-    starts, ends = crossings[::2], crossings[1::2]
-    line, column = np.divmod(starts, columns + 1)
-    number, row = np.divmod(line, max(rows, 1))
-    first = row * columns + column
-    return np.repeat(number, ends - starts), ranges(first, first + (ends - starts))
+    return _between(crossings, rows, columns)
 
 
 def drawn(outlines: Outlines, numbers: np.ndarray, box: Box) -> Labels:
@@ -58,25 +58,48 @@ def by_square(outlines: Outlines, step: int) -> Iterator[tuple[tuple[int, int], 
 
 def _crossings(outlines: Outlines, box: Box) -> np.ndarray:
     """int64 [2 k], sorted: where scan lines enter and leave each object, as (object, row, column) in one number."""
-    rows, columns = box.shape
-    x0, y0 = round(box.xmin), round(box.ymin)
-    (ax, ay), (bx, by), number = _downward_edges(outlines)
-    first = np.maximum(np.ceil(ay - 0.5).astype(np.int64), y0)
-    end = np.minimum(np.ceil(by - 0.5).astype(np.int64), y0 + rows)
-    count = np.maximum(end - first, 0)
-    edge, row = np.repeat(np.arange(len(count)), count), ranges(first, first + count)
-    x = ax[edge] + (row + 0.5 - ay[edge]) * (bx - ax)[edge] / (by - ay)[edge]
-    column = np.clip(np.ceil(x - 0.5).astype(np.int64) - x0, 0, columns)
-    return np.sort((number[edge] * rows + (row - y0)) * (columns + 1) + column)
+    place = round(box.xmin), round(box.ymin), *box.shape
+    owner = np.repeat(np.arange(len(outlines)), np.diff(outlines.object_at))
+    none = np.zeros(0, np.int64)
+    n = _cross(outlines.points, outlines.ring_at, owner, place, none)
+    out = np.empty(n, np.int64)
+    _cross(outlines.points, outlines.ring_at, owner, place, out)
+    out.sort()
+    return out
 
 
-def _downward_edges(outlines: Outlines) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Upper ends [2, edge], lower ends [2, edge] and objects of all edges: an edge is the same from both its sides."""
-    points = outlines.points
-    after = np.arange(1, len(points) + 1)
-    after[outlines.ring_at[1:] - 1] = outlines.ring_at[:-1]
-    upward = points[:, 1] > points[after, 1]
-    a = np.where(upward[:, None], points[after], points)
-    b = np.where(upward[:, None], points, points[after])
-    number = np.repeat(np.arange(len(outlines)), np.diff(outlines.ring_at[outlines.object_at]))
-    return a.T, b.T, number
+@compiled
+def _between(crossings, rows, columns):  # type: ignore[no-untyped-def]
+    """Objects and pixels from each crossing that enters to the next, which leaves."""
+    size = np.sum(crossings[1::2]) - np.sum(crossings[::2])
+    number, pixel = np.empty(size, np.int64), np.empty(size, np.int64)
+    n = 0
+    for k in range(0, len(crossings), 2):
+        line = crossings[k] // (columns + 1)
+        at = line % rows * columns + crossings[k] % (columns + 1)
+        for step in range(crossings[k + 1] - crossings[k]):
+            number[n + step], pixel[n + step] = line // rows, at + step
+        n += crossings[k + 1] - crossings[k]
+    return number, pixel
+
+
+@compiled
+def _cross(points, ring_at, owner, place, out):  # type: ignore[no-untyped-def]
+    """How many crossings there are; written, unsorted, if there is room. An edge is the same from both its sides."""
+    x0, y0, rows, columns = place
+    n = 0
+    for r in range(len(owner)):
+        for k in range(ring_at[r], ring_at[r + 1]):
+            after = k + 1 if k + 1 < ring_at[r + 1] else ring_at[r]
+            upper, lower = (after, k) if points[k, 1] > points[after, 1] else (k, after)
+            ax, ay, bx, by = points[upper, 0], points[upper, 1], points[lower, 0], points[lower, 1]
+            first, end = max(math.ceil(ay - 0.5), y0), min(math.ceil(by - 0.5), y0 + rows)
+            if len(out) == 0:
+                n += max(end - first, 0)
+                continue
+            for row in range(first, end):
+                x = ax + (row + 0.5 - ay) * (bx - ax) / (by - ay)
+                column = min(max(math.ceil(x - 0.5) - x0, 0), columns)
+                out[n] = (owner[r] * rows + (row - y0)) * (columns + 1) + column
+                n += 1
+    return n

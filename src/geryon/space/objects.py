@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from geryon.space.boxes import Frame
@@ -38,12 +39,8 @@ class Outlines:
 
     def boxes(self) -> np.ndarray:
         """float64 [object, 4]: xmin, ymin, xmax, ymax."""
-        if len(self) == 0:
-            return np.zeros((0, 4))
-        starts = self.ring_at[self.object_at[:-1]]
-        low = np.minimum.reduceat(self.points, starts, axis=0)
-        high = np.maximum.reduceat(self.points, starts, axis=0)
-        return np.concatenate([low, high], axis=1)
+        found: np.ndarray = _boxes(self.points, self.ring_at[self.object_at])
+        return found
 
     def take(self, index: np.ndarray) -> Outlines:
         """The outlines of the objects at `index` (int64), in that order."""
@@ -61,6 +58,21 @@ class Outlines:
         if grid > 0:
             points = np.round(points / grid) * grid
         return Outlines(points=points, ring_at=self.ring_at, object_at=self.object_at)
+
+
+@numba.njit(cache=True, nogil=True)
+def _boxes(points, point_at):  # type: ignore[no-untyped-def]
+    """Of runs of points, none of them empty."""
+    out = np.empty((len(point_at) - 1, 4))
+    for i in range(len(out)):
+        xmin = xmax = points[point_at[i], 0]
+        ymin = ymax = points[point_at[i], 1]
+        for k in range(point_at[i], point_at[i + 1]):
+            x, y = points[k, 0], points[k, 1]
+            xmin, xmax = min(xmin, x), max(xmax, x)
+            ymin, ymax = min(ymin, y), max(ymax, y)
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = xmin, ymin, xmax, ymax
+    return out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

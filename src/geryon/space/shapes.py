@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
-import shapely
 
-from geryon.space.objects import Outlines, offsets, ranges
+from geryon.space.objects import Outlines
+
+compiled = numba.njit(cache=True, nogil=True)
 
 COLUMNS = (
     "perimeter_um",
@@ -24,15 +26,8 @@ def shapes(outlines_um: Outlines) -> dict[str, np.ndarray]:
     eccentricity is that of the ellipse, 0 for a circle; circularity is 4π area / perimeter², 1 for a circle (Cox,
     J Paleontol 1, 1927); solidity is area over that of the convex hull.
     """
-    points, ring_at = _outer(outlines_um)
-    if len(ring_at) == 1:
-        return {name: np.zeros(0) for name in COLUMNS}
-    after = np.arange(1, len(points) + 1)
-    after[ring_at[1:] - 1] = ring_at[:-1]
-    perimeter = np.add.reduceat(np.linalg.norm(points[after] - points, axis=1), ring_at[:-1])
-    hull = shapely.area(shapely.convex_hull(_rings(points, ring_at)))
+    perimeter, area, xx, yy, xy, hull = _measured(outlines_um.points, outlines_um.ring_at, outlines_um.object_at).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        area, xx, yy, xy = _moments(points, points[after], ring_at[:-1])
         middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         # An ellipse has a quarter of its half axis squared as its second moment.
         major, minor = 4 * np.sqrt(middle + spread), 4 * np.sqrt(np.maximum(middle - spread, 0))
@@ -42,37 +37,81 @@ def shapes(outlines_um: Outlines) -> dict[str, np.ndarray]:
     return {name: np.where(flat, np.nan, value) for name, value in zip(COLUMNS, values, strict=True)}
 
 
-def _outer(outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the outer rings, each counted from its own first point, and where each ring starts [object + 1]."""
-    rings = outlines.object_at[:-1]
-    starts, ends = outlines.ring_at[rings], outlines.ring_at[rings + 1]
-    # Near the origin, so that nothing is lost by taking squares of a slide's coordinates from one another.
-    origin = np.repeat(outlines.points[starts], ends - starts, axis=0)
-    return outlines.points[ranges(starts, ends)] - origin, offsets(ends - starts)
-
-
-def _moments(a: np.ndarray, b: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Area and second central moments xx, yy, xy over it, from edges a -> b by Green's theorem."""
-    (ax, ay), (bx, by) = a.T, b.T
-    cross = ax * by - bx * ay
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(values * cross, starts)
-
-    twice = np.add.reduceat(cross, starts)
-    x, y = total(ax + bx) / (3 * twice), total(ay + by) / (3 * twice)
-    xx = total(ax * ax + ax * bx + bx * bx) / (6 * twice) - x * x
-    yy = total(ay * ay + ay * by + by * by) / (6 * twice) - y * y
-    xy = total(ax * by + 2 * ax * ay + 2 * bx * by + bx * ay) / (12 * twice) - x * y
-    return np.abs(twice) / 2, xx, yy, xy
-
-
-def _rings(points: np.ndarray, ring_at: np.ndarray) -> np.ndarray:
-    """Shapely rings, those of fewer than three points left out as None."""
-    lengths = np.diff(ring_at)
-    real = np.flatnonzero(lengths >= 3)
-    out = np.full(len(lengths), None, object)
-    if len(real):
-        mine = ranges(ring_at[real], ring_at[real + 1])
-        out[real] = shapely.linearrings(points[mine], indices=np.repeat(np.arange(len(real)), lengths[real]))
+@compiled
+def _measured(points, ring_at, object_at):  # type: ignore[no-untyped-def]
+    """float64 [object, 6] of outer rings: perimeter, area, second central moments xx, yy, xy over it, hull's area."""
+    out = np.zeros((len(object_at) - 1, 6))
+    longest = 0
+    for i in range(len(out)):
+        longest = max(longest, ring_at[object_at[i] + 1] - ring_at[object_at[i]])
+    x, y, hull = np.empty(longest), np.empty(longest), np.empty(2 * longest + 1, np.int64)
+    for i in range(len(out)):
+        first = ring_at[object_at[i]]
+        n = ring_at[object_at[i] + 1] - first
+        # Near the origin, so that nothing is lost by taking squares of a slide's coordinates from one another.
+        for k in range(n):
+            x[k], y[k] = points[first + k, 0] - points[first, 0], points[first + k, 1] - points[first, 1]
+        _moments(x[:n], y[:n], out[i])
+        out[i, 5] = _hull_area(x[:n], y[:n], hull)
     return out
+
+
+@compiled
+def _moments(x, y, out):  # type: ignore[no-untyped-def]
+    """Perimeter, area and moments of one ring, from its edges a -> b by Green's theorem."""
+    length = twice = sx = sy = sxx = syy = sxy = 0.0
+    for k in range(len(x)):
+        ax, ay = x[k], y[k]
+        bx, by = (x[k + 1], y[k + 1]) if k + 1 < len(x) else (x[0], y[0])
+        cross = ax * by - bx * ay
+        length += np.sqrt((bx - ax) ** 2 + (by - ay) ** 2)
+        twice += cross
+        sx += (ax + bx) * cross
+        sy += (ay + by) * cross
+        sxx += (ax * ax + ax * bx + bx * bx) * cross
+        syy += (ay * ay + ay * by + by * by) * cross
+        sxy += (ax * by + 2 * ax * ay + 2 * bx * by + bx * ay) * cross
+    out[0], out[1] = length, abs(twice) / 2
+    if twice != 0:
+        cx, cy = sx / (3 * twice), sy / (3 * twice)
+        out[2], out[3] = sxx / (6 * twice) - cx * cx, syy / (6 * twice) - cy * cy
+        out[4] = sxy / (12 * twice) - cx * cy
+
+
+@compiled
+def _hull_area(x, y, hull):  # type: ignore[no-untyped-def]
+    """Area of the convex hull; sorts the points. Lower and upper chain as Andrew, Inform Process Lett 9(5), 1979."""
+    _sort(x, y)
+    size = 0
+    for turn in range(2):
+        least = size + 1
+        for step in range(len(x)):
+            k = step if turn == 0 else len(x) - 1 - step
+            while size > least and _cross(x, y, hull[size - 2], hull[size - 1], k) <= 0:
+                size -= 1
+            hull[size] = k
+            size += 1
+        size -= 1  # the last point of a chain begins the other
+    area = 0.0
+    for j in range(1, size - 1):
+        area += _cross(x, y, hull[0], hull[j], hull[j + 1])
+    return area / 2
+
+
+@compiled
+def _cross(x, y, a, b, c):  # type: ignore[no-untyped-def]
+    return (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a])
+
+
+@compiled
+def _sort(x, y):  # type: ignore[no-untyped-def]
+    """By x, equal ones by y: Shell's sort (Commun ACM 2(7), 1959), which needs no room."""
+    gap = len(x) // 2
+    while gap > 0:
+        for i in range(gap, len(x)):
+            ax, ay, k = x[i], y[i], i
+            while k >= gap and (x[k - gap] > ax or (x[k - gap] == ax and y[k - gap] > ay)):
+                x[k], y[k] = x[k - gap], y[k - gap]
+                k -= gap
+            x[k], y[k] = ax, ay
+        gap = 1 if gap == 2 else gap * 5 // 11

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,17 +11,13 @@ from geryon.space.boxes import Box, Frame
 from geryon.space.drawing import drawn
 from geryon.space.objects import Objects, Outlines, no_objects, offsets, ranges
 from geryon.space.windows import Window
-from geryon.tasks import kernels
+from geryon.tasks.runs import gathered, runs_of, sums, trace
 
 
 def outlines_of(labels: np.ndarray) -> Outlines:
-    """Outlines of the labels 1..n of an int32 [y, x] map, each label 4-connected; see kernels.trace."""
-    n = int(labels.max(initial=0))
-    points, ring_at, owner = kernels.trace(np.ascontiguousarray(labels, dtype=np.int32))
-    order = np.argsort(owner, kind="stable")
-    outlines = Outlines(points=points, ring_at=ring_at, object_at=np.arange(len(owner) + 1))
-    rings = outlines.take(order)
-    return replace(rings, object_at=offsets(np.bincount(owner, minlength=n + 1)[1:]))
+    """Outlines of the labels 1..n of an int32 [y, x] map, each label 4-connected; see runs.trace."""
+    rings = _Rings(*trace(runs_of(labels.astype(np.int32, copy=False))))
+    return rings.outlines(np.ones(int(labels.max(initial=0)), bool))
 
 
 def ring_areas(outlines: Outlines) -> np.ndarray:
@@ -62,23 +58,68 @@ def objects_from_labels(
 
     `score` is uint8 [y, x, 1], `classes` uint8 [y / coarse, x / coarse, class]: an object has their means.
     """
-    n = int(labels.max(initial=0))
+    return objects_of_runs(runs_of(labels), score=score, classes=classes, frame=frame, coarse=coarse)
+
+
+def objects_of_runs(
+    runs: np.ndarray,
+    *,
+    score: np.ndarray,
+    classes: np.ndarray | None,
+    frame: Frame,
+    coarse: int = 1,
+    smallest_px: float = 0.0,
+    filled: bool = False,
+) -> Objects:
+    """The same from the runs of the labels (tasks.runs), in the array that `score` covers.
+
+    Objects whose area, holes out, is below `smallest_px` are left out; then holes are filled if so asked.
+    """
+    n = int(runs[:, 3].max(initial=0))
     if n == 0:
         return no_objects(frame, 0 if classes is None else classes.shape[2])
-    place, total = kernels.sums(labels, n, score, 1)
+    place, total = sums(runs, n, score, 1)
     count = np.maximum(place[:, :1], 1)
     p = np.zeros((n, 0), np.uint8)
     if classes is not None:
-        p = mean_u8(kernels.sums(labels, n, classes, coarse)[1], count)
-    outlines = outlines_of(labels)
+        p = mean_u8(sums(runs, n, classes, coarse)[1], count)
+    rings = _Rings(*trace(runs))
+    keep = rings.areas(n) >= smallest_px
+    rings = rings.take(keep[rings.label - 1] & ((rings.area_8 > 0) | (not filled)))
     return Objects(
         frame=frame,
-        xy=place[:, 1:] / count + 0.5,
-        outlines=outlines,
-        area=areas(outlines),
-        score=mean_u8(total, count)[:, 0],
-        p=p,
+        xy=(place[:, 1:] / count + 0.5)[keep],
+        outlines=rings.outlines(keep),
+        area=rings.areas(n)[keep],
+        score=mean_u8(total, count)[keep, 0],
+        p=p[keep],
     )
+
+
+class _Rings(NamedTuple):
+    """What runs.trace gives."""
+
+    corners: np.ndarray
+    spans: np.ndarray
+    label: np.ndarray
+    area_8: np.ndarray
+
+    def take(self, index: np.ndarray) -> _Rings:
+        """Those at the index or mask, in that order."""
+        return _Rings(self.corners, self.spans[index], self.label[index], self.area_8[index])
+
+    def areas(self, n: int) -> np.ndarray:
+        """float64 [n]: of the labels 1..n, holes out; exact, as eighths are."""
+        return np.bincount(self.label, self.area_8, n + 1)[1:] / 8.0
+
+    def outlines(self, keep: np.ndarray) -> Outlines:
+        """Outlines of the labels 1..n that a bool mask keeps; there must be no rings of others."""
+        spans = self.spans[np.argsort(self.label, kind="stable")]
+        return Outlines(
+            points=gathered(self.corners, spans),
+            ring_at=offsets(spans[:, 1] - spans[:, 0]),
+            object_at=offsets(np.bincount(self.label, minlength=len(keep) + 1)[1:][keep]),
+        )
 
 
 def mean_u8(total: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 
 from geryon.space import units
 from geryon.space.windows import Window
-from geryon.tasks import decoding, kernels
+from geryon.tasks import decoding
+from geryon.tasks.runs import runs_of, sums
 from geryon.tasks.task import CLASS_LOSS, Labelled, Task
 
 DISC_UM = 3.0
@@ -74,7 +75,7 @@ def in_outlines(said: ClassMap, labels: np.ndarray, shape: tuple[int, int]) -> n
         np.minimum((np.arange(n) + 0.5) * (of / n) / said.cell_px, cells - 1).astype(int)
         for n, of, cells in zip(labels.shape, shape, said.p.shape, strict=False)
     )
-    place, total = kernels.sums(labels, int(labels.max(initial=0)), np.ascontiguousarray(said.p[y][:, x]), 1)
+    place, total = sums(runs_of(labels), int(labels.max(initial=0)), np.ascontiguousarray(said.p[y][:, x]), 1)
     return decoding.mean_u8(total, place[:, :1])
 
 

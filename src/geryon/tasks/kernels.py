@@ -1,7 +1,10 @@
-"""Compiled passes over label maps; each looks at every pixel a fixed number of times, in integers.
+"""Compiled passes that find objects in maps; each looks at every pixel a fixed number of times, in integers.
 
 Integers because the same pixels must give the same objects wherever a window lies; floating-point
-filters of image libraries round differently at different alignments.
+filters of image libraries round differently at different alignments. Pixels inside are listed, so that later
+passes touch no others; no array grows inside a loop, as counting who holds it costs more than the loop itself.
+
+Compiled code is kept beside this file, or in the user's cache folder where that may not be written.
 """
 
 from __future__ import annotations
@@ -11,196 +14,170 @@ import numpy as np
 
 compiled = numba.njit(cache=True, nogil=True)
 
-# Sides of a pixel in walking order, the pixel on the right hand: top, right, bottom, left.
-_AHEAD = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
-_ROUND = np.array([[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]])
-_MIDDLE = np.array([[0.0, 0.5], [0.5, 1.0], [1.0, 0.5], [0.5, 0.0]])
-
-
-@compiled
-def trace(labels):  # type: ignore[no-untyped-def]
-    """Rings around every label: points float64 [n, 2] (x, y), ring starts int64 [r + 1], ring labels int32 [r].
-
-    A ring joins the middles of the pixel sides that it follows, straight runs shortened, so that its
-    filled pixel centres are exactly the label and no ring ever touches itself or another. Corners where
-    two pixels of a label meet diagonally are crossed, as an 8-connected boundary does. The outer ring
-    of a connected label comes before its holes; outer rings have a positive shoelace sum (y downwards).
-    """
-    height, width = labels.shape
-    walked = np.zeros((height, width), np.uint8)
-    points = np.empty((1024, 2), np.float64)
-    starts = [0]
-    owners = [np.int32(0)]
-    n = 0
-    for y0 in range(height):
-        for x0 in range(width):
-            label = labels[y0, x0]
-            if label == 0 or walked[y0, x0] & 1 or (y0 > 0 and labels[y0 - 1, x0] == label):
-                continue
-            first = n
-            y, x, side = y0, x0, 0
-            while not walked[y, x] & (1 << side):
-                walked[y, x] |= 1 << side
-                py, px = y + _MIDDLE[side, 0], x + _MIDDLE[side, 1]
-                if n - first >= 2 and _straight(points, n, py, px):
-                    n -= 1
-                if n + 1 >= len(points):
-                    more = np.empty((2 * len(points), 2), np.float64)
-                    more[:n] = points[:n]
-                    points = more
-                points[n, 0], points[n, 1] = px, py
-                n += 1
-                y, x, side = _next_side(labels, y, x, side)
-            if n - first > 3 and _straight(points, n, points[first, 1], points[first, 0]):
-                n -= 1
-            if n - first > 3 and _straight_at(points, first, n):
-                points[first : n - 1] = points[first + 1 : n].copy()
-                n -= 1
-            starts.append(n)
-            owners.append(label)
-    return points[:n].copy(), np.array(starts, np.int64), np.array(owners, np.int32)[1:]
-
-
-@compiled
-def _straight(points, n, y, x):  # type: ignore[no-untyped-def]
-    ay, ax = points[n - 1, 1] - points[n - 2, 1], points[n - 1, 0] - points[n - 2, 0]
-    by, bx = y - points[n - 1, 1], x - points[n - 1, 0]
-    return ay * bx == ax * by and ay * by + ax * bx > 0
-
-
-@compiled
-def _straight_at(points, first, n):  # type: ignore[no-untyped-def]
-    ay, ax = points[first, 1] - points[n - 1, 1], points[first, 0] - points[n - 1, 0]
-    by, bx = points[first + 1, 1] - points[first, 1], points[first + 1, 0] - points[first, 0]
-    return ay * bx == ax * by and ay * by + ax * bx > 0
-
-
-@compiled
-def _next_side(labels, y, x, side):  # type: ignore[no-untyped-def]
-    height, width = labels.shape
-    label = labels[y, x]
-    fy, fx = y + _AHEAD[side, 0], x + _AHEAD[side, 1]
-    left = (side + 3) % 4
-    ly, lx = fy + _AHEAD[left, 0], fx + _AHEAD[left, 1]
-    if 0 <= ly < height and 0 <= lx < width and labels[ly, lx] == label:
-        return ly, lx, left
-    if 0 <= fy < height and 0 <= fx < width and labels[fy, fx] == label:
-        return fy, fx, side
-    return y, x, (side + 1) % 4
+_NOWHERE = 0
+_STAY = 6
+"""Codes of `uphill`: 1 + 4 * (2, 1, 0 for the row above, its own, below) + (2, 1, 0 for the column left, its own,
+right), so that of equal heights the first in reading order has the highest code."""
 
 
 @compiled
 def smooth(values):  # type: ignore[no-untyped-def]
-    """int32 [y, x]: 256 times the uint8 values under a 5 x 5 binomial kernel, zeros outside."""
+    """uint16 [y, x]: 256 times the uint8 values under a 5 x 5 binomial kernel, zeros outside."""
     height, width = values.shape
-    rows = np.zeros((height, width), np.int32)
-    out = np.zeros((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            total = 6 * np.int32(values[y, x])
-            if x > 0:
-                total += 4 * np.int32(values[y, x - 1])
-            if x > 1:
-                total += np.int32(values[y, x - 2])
-            if x + 1 < width:
-                total += 4 * np.int32(values[y, x + 1])
-            if x + 2 < width:
-                total += np.int32(values[y, x + 2])
-            rows[y, x] = total
-    for y in range(height):
-        for x in range(width):
-            total = 6 * rows[y, x]
-            if y > 0:
-                total += 4 * rows[y - 1, x]
-            if y > 1:
-                total += rows[y - 2, x]
-            if y + 1 < height:
-                total += 4 * rows[y + 1, x]
-            if y + 2 < height:
-                total += rows[y + 2, x]
-            out[y, x] = total
+    out = np.empty((height, width), np.uint16)
+    line = np.zeros(width + 4, np.uint16)
+    rows = np.zeros((5, width), np.uint16)
+    for y in range(height + 2):
+        if y < height:
+            line[2 : width + 2] = values[y]
+        else:
+            line[:] = 0
+        _binomial(line[:width], line[1 : width + 1], line[2 : width + 2], line[3 : width + 3], line[4:], rows[y % 5])
+        if y >= 2:
+            a, b, c, d = rows[(y + 1) % 5], rows[(y + 2) % 5], rows[(y + 3) % 5], rows[(y + 4) % 5]
+            _binomial(a, b, c, d, rows[y % 5], out[y - 2])
     return out
 
 
 @compiled
-def climb(height_map, inside, steps):  # type: ignore[no-untyped-def]
-    """Where each inside pixel ends when it walks uphill over 8-neighbours: int32 [y, x], peak number + 1 or 0.
-
-    8, since along an oblique ridge every second pixel would be a peak among 4. Pixels that do not arrive
-    within `steps` get 0. Equal heights are ordered by row and column, so there are no plateaus. Also the
-    peaks: int32 [n, 2] (y, x), in row-major order.
-    """
-    height, width = height_map.shape
-    up = np.full((height, width), -1, np.int8)
-    number = np.zeros((height, width), np.int32)
-    peaks = np.empty((1024, 2), np.int32)
-    n = 0
-    for y in range(height):
-        for x in range(width):
-            if not inside[y, x]:
-                continue
-            best, by, bx = -1, y, x
-            for k in range(8):
-                ny, nx = y + _ROUND[k, 0], x + _ROUND[k, 1]
-                if 0 <= ny < height and 0 <= nx < width and inside[ny, nx]:
-                    a, b = height_map[ny, nx], height_map[by, bx]
-                    if a > b or (a == b and (ny < by or (ny == by and nx < bx))):
-                        best, by, bx = k, ny, nx
-            up[y, x] = best
-            if best < 0:
-                if n == len(peaks):
-                    more = np.empty((2 * n, 2), np.int32)
-                    more[:n] = peaks
-                    peaks = more
-                peaks[n, 0], peaks[n, 1] = y, x
-                n += 1
-                number[y, x] = n
-    basin = np.zeros((height, width), np.int32)
-    for y in range(height):
-        for x in range(width):
-            if not inside[y, x]:
-                continue
-            cy, cx = y, x
-            for _ in range(steps):
-                k = up[cy, cx]
-                if k < 0:
-                    break
-                cy, cx = cy + _ROUND[k, 0], cx + _ROUND[k, 1]
-            if up[cy, cx] < 0:
-                basin[y, x] = number[cy, cx]
-    return basin, peaks[:n].copy()
+def _binomial(a, b, c, d, e, out):  # type: ignore[no-untyped-def]
+    for i in range(len(out)):
+        out[i] = np.int32(a[i]) + np.int32(e[i]) + 4 * (np.int32(b[i]) + np.int32(d[i])) + 6 * np.int32(c[i])
 
 
 @compiled
-def merge_shallow(height_map, basin, peaks, depth):  # type: ignore[no-untyped-def]
+def uphill(height_map, inside):  # type: ignore[no-untyped-def]
+    """Which of a pixel's 8 neighbours inside and itself is the highest: codes, uint8 [y, x], 0 where not inside.
+
+    Equal heights are ordered by row and column, so there are no plateaus. 8, since along an oblique ridge every
+    second pixel would be a peak among 4.
+    """
+    height, width = height_map.shape
+    out = np.empty((height, width), np.uint8)
+    line = np.zeros(width + 2, np.uint32)
+    rows = np.zeros((3, width), np.uint32)
+    for y in range(height + 1):
+        below = rows[y % 3]
+        if y < height:
+            _ranked(height_map[y], inside[y], line[1 : width + 1])
+            _highest(line[:width], line[1 : width + 1], line[2:], np.uint32(1), below)
+        else:
+            below[:] = 0
+        if y > 0:
+            _highest(rows[(y + 1) % 3], rows[(y + 2) % 3], below, np.uint32(4), line[1 : width + 1])
+            _codes(line[1 : width + 1], inside[y - 1], out[y - 1])
+    return out
+
+
+@compiled
+def _ranked(heights, inside, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = np.uint32(heights[x] + np.uint32(1)) * np.uint32(inside[x]) << np.uint32(4)
+
+
+@compiled
+def _highest(first, second, third, unit, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = max(np.uint32(first[x] + unit + unit), max(np.uint32(second[x] + unit), third[x]))
+
+
+@compiled
+def _codes(ranks, inside, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = ((ranks[x] & np.uint32(15)) + np.uint32(1)) * np.uint32(inside[x])
+
+
+@compiled
+def listed(up):  # type: ignore[no-untyped-def]
+    """The inside pixels of codes of `uphill` as a list in reading order: their places (row * width + column), the
+    number in the list of the pixel that each code points at, that of the one below, -1 for none, all int32 [pixel],
+    and whether the next in the list is the right neighbour, bool [pixel]."""
+    height, width = up.shape
+    size = np.count_nonzero(up)
+    places, to, below = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
+    right = np.zeros(size, np.bool_)
+    # Numbers of the row above, this one and the next; what they hold of pixels not inside is never asked for.
+    numbers, at = np.zeros(3 * width, np.int32), np.zeros(16, np.int64)
+    n, start, end = 0, 0, 0
+    for y in range(height + 1):
+        if y < height:
+            for x in range(width):
+                if up[y, x] != _NOWHERE:
+                    numbers[y % 3 * width + x], places[n] = n, y * width + x
+                    n += 1
+        for code in range(1, 12):
+            at[code] = (y - (code - 1) // 4) % 3 * width + 1 - (code - 1) % 4
+        for k in range(start, end):
+            x = places[k] - (y - 1) * width
+            to[k] = numbers[at[up[y - 1, x]] + x]
+            right[k] = x + 1 < width and up[y - 1, x + 1] != _NOWHERE
+            below[k] = numbers[y % 3 * width + x] if y < height and up[y, x] != _NOWHERE else -1
+        start, end = end, n
+    return places, to, below, right
+
+
+@compiled
+def climb(to, steps):  # type: ignore[no-untyped-def]
+    """Where each listed pixel ends when it walks uphill: int32 [pixel], peak number + 1, or 0 if it does not arrive
+    within `steps`. Also the numbers of the peaks in the list, int32.
+
+    Steps are doubled, not walked: two steps are a step's step, and so on.
+    """
+    peaks, peak = np.empty(len(to), np.int32), np.empty(len(to), np.int32)
+    n = 0
+    for k in range(len(to)):
+        peaks[n] = k
+        n += to[k] == k
+        peak[k] = n if to[k] == k else 0
+    end, after, room = np.arange(len(to)).astype(np.int32), to.copy(), np.empty_like(to)
+    while steps > 0:
+        if steps % 2:
+            _take(after, end, end)
+        steps //= 2
+        if steps > 0:
+            _take(after, after, room)
+            after, room = room, after
+    return taken(peak, end), peaks[:n].copy()
+
+
+@compiled
+def taken(table, at):  # type: ignore[no-untyped-def]
+    """table[at], which numpy takes several times as long for where `at` is int32."""
+    out = np.empty(len(at), table.dtype)
+    _take(table, at, out)
+    return out
+
+
+@compiled
+def _take(table, at, out):  # type: ignore[no-untyped-def]
+    for k in range(len(at)):
+        out[k] = table[at[k]]
+
+
+@compiled
+def merge_shallow(heights, basin, right, below, peaks, depth):  # type: ignore[no-untyped-def]
     """For each peak the peak (number + 1) it belongs to: a peak less than `depth` above its highest
-    saddle to a higher peak joins that one, through at most three peaks, so that the reach is bounded."""
-    n = len(peaks)
-    height, width = basin.shape
-    saddle = np.full(n + 1, -1, np.int32)
-    into = np.zeros(n + 1, np.int32)
-    for y in range(height):
-        for x in range(width):
-            a = basin[y, x]
-            if a == 0:
-                continue
-            for k in range(2):
-                ny, nx = y + _AHEAD[k, 0], x + _AHEAD[k, 1]
-                if ny >= height or nx >= width:
-                    continue
-                b = basin[ny, nx]
-                if b == 0 or b == a:
-                    continue
-                low, high = (a, b) if _lower(height_map, peaks, a, b) else (b, a)
-                s = min(height_map[y, x], height_map[ny, nx])
-                if s > saddle[low] or (s == saddle[low] and _lower(height_map, peaks, into[low], high)):
-                    saddle[low], into[low] = s, high
-    home = np.arange(n + 1).astype(np.int32)
-    for a in range(1, n + 1):
+    saddle to a higher peak joins that one, through at most three peaks, so that the reach is bounded.
+
+    `heights` and `basin` are those of the listed pixels, `right` and `below` as `listed` gives them.
+    """
+    top = np.zeros(len(peaks) + 1, np.int32)
+    top[1:] = heights[peaks]
+    saddle = np.full(len(peaks) + 1, -1, np.int32)
+    into = np.zeros(len(peaks) + 1, np.int32)
+    for k in range(len(basin)):
+        a = basin[k]
+        if a == 0:
+            continue
+        if right[k] and basin[k + 1] != a and basin[k + 1] != 0:
+            _meet(top, saddle, into, a, basin[k + 1], min(heights[k], heights[k + 1]))
+        if below[k] >= 0 and basin[below[k]] != a and basin[below[k]] != 0:
+            _meet(top, saddle, into, a, basin[below[k]], min(heights[k], heights[below[k]]))
+    home = np.arange(len(peaks) + 1).astype(np.int32)
+    for a in range(1, len(home)):
         at = a
         for _ in range(3):
-            top = height_map[peaks[at - 1, 0], peaks[at - 1, 1]]
-            if into[at] == 0 or top - saddle[at] >= depth:
+            if into[at] == 0 or top[at] - saddle[at] >= depth:
                 break
             at = into[at]
         home[a] = at
@@ -208,92 +185,147 @@ def merge_shallow(height_map, basin, peaks, depth):  # type: ignore[no-untyped-d
 
 
 @compiled
-def _lower(height_map, peaks, a, b):  # type: ignore[no-untyped-def]
-    ay, ax, by, bx = peaks[a - 1, 0], peaks[a - 1, 1], peaks[b - 1, 0], peaks[b - 1, 1]
-    va, vb = height_map[ay, ax], height_map[by, bx]
-    return va < vb or (va == vb and (ay > by or (ay == by and ax > bx)))
+def _meet(top, saddle, into, a, b, height):  # type: ignore[no-untyped-def]
+    low, high = (a, b) if _lower(top, a, b) else (b, a)
+    if height > saddle[low] or (height == saddle[low] and _lower(top, into[low], high)):
+        saddle[low], into[low] = height, high
 
 
 @compiled
-def collect(basin, home, peaks, keep, radius):  # type: ignore[no-untyped-def]
-    """Label map int32 [y, x] of the kept peaks (bool per peak), numbered 1.. in order of the peaks.
+def _lower(top, a, b):  # type: ignore[no-untyped-def]
+    return top[a] < top[b] or (top[a] == top[b] and a > b)
 
-    An object is what is 4-connected to its peak among the pixels that belong to it and lie no farther
-    than `radius` pixels from it.
+
+@compiled
+def collect(objects, places, right, width, hearts, radius):  # type: ignore[no-untyped-def]
+    """Runs (tasks.runs) of the objects 1..n whose peaks lie at the places `hearts`.
+
+    `objects` is int32 [pixel]: the object that a listed pixel is asked for, 0 for none. An object is what is
+    4-connected to its heart among the pixels that belong to it and lie no farther than `radius` pixels from it.
     """
-    height, width = basin.shape
-    labels = np.zeros((height, width), np.int32)
-    stack = np.empty((4096, 2), np.int32)
-    limit = radius * radius
-    n = 0
-    for p in range(len(peaks)):
-        if not keep[p]:
+    half = _half_widths(radius)
+    runs = np.empty((len(places), 4), np.int32)
+    parent = np.empty(len(places), np.int32)
+    heart_run = np.full(len(hearts) + 1, -1, np.int32)
+    n, y, k, above, here = 0, -2, 0, 0, 0
+    while k < len(places):
+        label, start = objects[k], places[k]
+        k += 1
+        if label == 0:
             continue
+        if start >= (y + 1) * width:
+            above = here if start // width == y + 1 else n
+            here, y = n, start // width
+        while right[k - 1] and objects[k] == label:
+            k += 1
+        heart = hearts[label - 1]
+        dy, hx = abs(heart // width - y), heart % width
+        if dy > radius:
+            continue
+        x0, x1 = max(start - y * width, hx - half[dy]), min(places[k - 1] + 1 - y * width, hx + half[dy] + 1)
+        if x0 >= x1:
+            continue
+        runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3] = y, x0, x1, label
+        parent[n] = n
+        if dy == 0 and x0 <= hx < x1:
+            heart_run[label] = n
+        while above < here and runs[above, 2] <= x0:
+            above += 1
+        for other in range(above, here):
+            if runs[other, 1] >= x1:
+                break
+            if runs[other, 3] == label:
+                _unite(parent, other, n)
         n += 1
-        y0, x0 = peaks[p, 0], peaks[p, 1]
-        labels[y0, x0] = n
-        stack[0, 0], stack[0, 1] = y0, x0
-        top = 1
-        while top > 0:
-            top -= 1
-            y, x = stack[top, 0], stack[top, 1]
-            for k in range(4):
-                ny, nx = y + _AHEAD[k, 0], x + _AHEAD[k, 1]
-                if not (0 <= ny < height and 0 <= nx < width) or labels[ny, nx] != 0:
-                    continue
-                b = basin[ny, nx]
-                if b == 0 or home[b] != p + 1 or (ny - y0) ** 2 + (nx - x0) ** 2 > limit:
-                    continue
-                labels[ny, nx] = n
-                if top + 1 >= len(stack):
-                    more = np.empty((2 * len(stack), 2), np.int32)
-                    more[:top] = stack[:top]
-                    stack = more
-                stack[top, 0], stack[top, 1] = ny, nx
-                top += 1
-    return labels, n
+    kept = 0
+    for r in range(n):
+        if _root(parent, r) == _root(parent, heart_run[runs[r, 3]]):
+            for c in range(4):
+                runs[kept, c] = runs[r, c]
+            kept += 1
+    return runs[:kept].copy()
+
+
+@compiled
+def _half_widths(radius):  # type: ignore[no-untyped-def]
+    """How far a disc reaches to each side, by rows from its middle."""
+    out = np.zeros(radius + 1, np.int64)
+    for dy in range(radius + 1):
+        while (out[dy] + 1) ** 2 + dy**2 <= radius**2:
+            out[dy] += 1
+    return out
+
+
+@compiled
+def _root(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def _unite(parent, a, b):  # type: ignore[no-untyped-def]
+    a, b = _root(parent, a), _root(parent, b)
+    parent[max(a, b)] = min(a, b)
 
 
 @compiled
 def grow(labels, inside, steps):  # type: ignore[no-untyped-def]
     """Labels spread over 4-neighbours into the inside pixels, that many steps; ties go up, left, right, down."""
     height, width = labels.shape
-    now = labels.copy()
+    out = labels.copy()
+    todo = np.empty((height * width, 2), np.int32)
+    n = 0
+    for y in range(height):
+        for x in range(width):
+            todo[n, 0], todo[n, 1] = y, x
+            n += inside[y, x] and labels[y, x] == 0
+    new = np.empty(n, np.int32)
     for _ in range(steps):
-        new = now.copy()
-        for y in range(height):
-            for x in range(width):
-                if now[y, x] != 0 or not inside[y, x]:
-                    continue
-                if y > 0 and now[y - 1, x] != 0:
-                    new[y, x] = now[y - 1, x]
-                elif x > 0 and now[y, x - 1] != 0:
-                    new[y, x] = now[y, x - 1]
-                elif x + 1 < width and now[y, x + 1] != 0:
-                    new[y, x] = now[y, x + 1]
-                elif y + 1 < height and now[y + 1, x] != 0:
-                    new[y, x] = now[y + 1, x]
-        now = new
-    return now
+        for k in range(n):
+            new[k] = _neighbour(out, todo[k, 0], todo[k, 1])
+        left = 0
+        for k in range(n):
+            out[todo[k, 0], todo[k, 1]] = new[k]
+            todo[left, 0], todo[left, 1] = todo[k, 0], todo[k, 1]
+            left += new[k] == 0
+        n = left
+    return out
 
 
 @compiled
-def sums(labels, n, values, coarse):  # type: ignore[no-untyped-def]
-    """Per label 1..n: pixel count and centre sums x, y int64 [n, 3], and sums of the uint8 values
-    [y // coarse, x // coarse, channel] int64 [n, channel]."""
-    channels = values.shape[2]
-    place = np.zeros((n, 3), np.int64)
-    total = np.zeros((n, channels), np.int64)
+def renumbered(band, core, n):  # type: ignore[no-untyped-def]
+    """Both maps with those of the labels 1..n that either holds numbered 1.. in their order, and how many they are."""
+    number = np.zeros(n + 1, np.int32)
+    for labels in (band, core):
+        for y in range(labels.shape[0]):
+            for x in range(labels.shape[1]):
+                number[labels[y, x]] = 1
+    number[0] = 0
+    for i in range(1, n + 1):
+        number[i] = number[i - 1] + 1 if number[i] else number[i - 1]
+    return _looked_up(number, band), _looked_up(number, core), number[n]
+
+
+@compiled
+def _looked_up(number, labels):  # type: ignore[no-untyped-def]
+    out = np.empty(labels.shape, np.int32)
     for y in range(labels.shape[0]):
-        vy = min(y // coarse, values.shape[0] - 1)
         for x in range(labels.shape[1]):
-            i = labels[y, x] - 1
-            if i < 0:
-                continue
-            place[i, 0] += 1
-            place[i, 1] += x
-            place[i, 2] += y
-            vx = min(x // coarse, values.shape[1] - 1)
-            for c in range(channels):
-                total[i, c] += values[vy, vx, c]
-    return place, total
+            out[y, x] = number[labels[y, x]]
+    return out
+
+
+@compiled
+def _neighbour(labels, y, x):  # type: ignore[no-untyped-def]
+    """The first label above, left, right or below, 0 for none."""
+    if y > 0 and labels[y - 1, x] != 0:
+        return labels[y - 1, x]
+    if x > 0 and labels[y, x - 1] != 0:
+        return labels[y, x - 1]
+    if x + 1 < labels.shape[1] and labels[y, x + 1] != 0:
+        return labels[y, x + 1]
+    if y + 1 < labels.shape[0]:
+        return labels[y + 1, x]
+    return np.int32(0)

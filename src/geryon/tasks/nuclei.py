@@ -81,17 +81,16 @@ def _target_of_points(labelled: Labelled, task: Task) -> dict[str, tuple[np.ndar
 
 def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Objects:
     """The nuclei whose peak lies in the window's core, in the window's frame; maps cover its outer box."""
-    labels = peaks.found(maps, window)
-    found = decoding.objects_from_labels(
-        labels, score=maps["inside"], classes=maps["class"], frame=window.frame, coarse=task.map("class").coarse
+    found = decoding.objects_of_runs(
+        peaks.found(maps, window),
+        score=maps["inside"],
+        classes=maps["class"],
+        frame=window.frame,
+        coarse=task.map("class").coarse,
+        smallest_px=AREA_PX,
+        filled=True,
     )
-    found = _filled(found.take(found.area >= AREA_PX))
     return decoding.placed(found, window)
-
-
-def _filled(found: Objects) -> Objects:
-    outlines = decoding.without_small_holes(found.outlines, np.inf)
-    return replace(found, outlines=outlines, area=decoding.areas(outlines))
 
 
 NUCLEI = Task(

@@ -34,20 +34,22 @@ MAPS = (
 
 
 def found(maps: Mapping[str, np.ndarray], window: Window) -> np.ndarray:
-    """int32 [y, x]: the objects whose peak lies in the window's core, numbered 1..; maps cover its outer box."""
-    inside = maps["inside"][..., 0] >= INSIDE
+    """Runs (tasks.runs) of the objects whose peak lies in the window's core, numbered 1.. in reading order of their
+    peaks; maps cover the window's outer box."""
     height_map = kernels.smooth(np.ascontiguousarray(maps["depth"][..., 0]))
-    basin, peaks = kernels.climb(height_map, inside, STEPS)
-    if len(peaks) == 0:
-        return np.zeros(inside.shape, np.int32)
-    home = kernels.merge_shallow(height_map, basin, peaks, DEPTH_STEP)
-    keep = (home[1:] == np.arange(1, len(peaks) + 1)) & (height_map[peaks[:, 0], peaks[:, 1]] >= PEAK)
-    keep &= _in_core(peaks, window)
-    labels: np.ndarray = kernels.collect(basin, home, peaks, keep, RADIUS_PX)[0]
-    return labels
+    up = kernels.uphill(height_map, maps["inside"][..., 0] >= INSIDE)
+    places, to, below, right = kernels.listed(up)
+    heights = kernels.taken(height_map.reshape(-1), places)
+    basin, peaks = kernels.climb(to, STEPS)
+    home = kernels.merge_shallow(heights, basin, right, below, peaks, DEPTH_STEP)
+    keep = (home[1:] == np.arange(1, len(home))) & (heights[peaks] >= PEAK) & _in_core(places[peaks], window)
+    number = np.concatenate([[0], np.cumsum(keep) * keep]).astype(np.int32)[home]
+    hearts = places[peaks[keep]]
+    runs: np.ndarray = kernels.collect(kernels.taken(number, basin), places, right, up.shape[1], hearts, RADIUS_PX)
+    return runs
 
 
-def _in_core(peaks: np.ndarray, window: Window) -> np.ndarray:
-    x, y = window.offset
-    rows, columns = window.core.shape
-    return (peaks[:, 0] >= y) & (peaks[:, 0] < y + rows) & (peaks[:, 1] >= x) & (peaks[:, 1] < x + columns)
+def _in_core(places: np.ndarray, window: Window) -> np.ndarray:
+    row, column = np.divmod(places, window.outer.shape[1])
+    (x, y), (rows, columns) = window.offset, window.core.shape
+    return (row >= y) & (row < y + rows) & (column >= x) & (column < x + columns)

@@ -15,7 +15,8 @@ from geryon.space.objects import Objects
 from geryon.space.seams import LINK_PX, Fragments
 from geryon.space.windows import Window
 from geryon.tasks import cerberus_decoding as rules
-from geryon.tasks import cerberus_kernels, decoding, kernels, metrics, targets, tissue
+from geryon.tasks import cerberus_kernels, decoding, metrics, targets, tissue
+from geryon.tasks.runs import runs_of, sums
 from geryon.tasks.task import CLASS_LOSS, ClassTree, Labelled, Map, Task
 
 NUCLEUS_CLASSES = ("neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective")
@@ -145,7 +146,7 @@ def _fragments(sure: np.ndarray, side: int, maps: Mapping[str, np.ndarray], wind
     if task.classes is not None:
         votes = rules.votes_map(here["class"].argmax(axis=2), len(task.class_names))
         values = np.concatenate([values, votes], axis=2)
-    place, total = kernels.sums(core, len(numbers), np.ascontiguousarray(values), 1)
+    place, total = sums(runs_of(core), len(numbers), np.ascontiguousarray(values), 1)
     return Fragments(core=window.core, labels=core, band=np.ascontiguousarray(short[band]), place=place, sums=total)
 
 

@@ -18,6 +18,7 @@ from geryon.space.objects import Objects, no_objects
 from geryon.space.seams import LINK_PX, Fragments, Region
 from geryon.space.windows import Window
 from geryon.tasks import decoding, kernels, targets
+from geryon.tasks.runs import runs_of, sums
 from geryon.tasks.task import Labelled, Task
 
 SURE = 128
@@ -57,21 +58,15 @@ def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Fragme
     inside = maps["inside"][..., 0] >= SURE
     worn_px = round(task.neck_um / 2.0 / task.mpp)
     assert worn_px <= MOST_WORN_PX, f"a neck of {task.neck_um} µm is wider than tiles can see"
-    cores, _ = decoding.components(decoding.worn(inside & (maps["rim"][..., 0] < SURE), worn_px))
+    cores, n = decoding.components(decoding.worn(inside & (maps["rim"][..., 0] < SURE), worn_px))
     labels = kernels.grow(cores, inside, GROW_STEPS + worn_px)
     x, y = window.offset
     rows, columns = window.core.shape
     band = cores[y - LINK_PX : y + rows + LINK_PX, x - LINK_PX : x + columns + LINK_PX]
-    core = labels[y : y + rows, x : x + columns]
-    numbers = np.unique(np.concatenate([band.ravel(), core.ravel()]))
-    numbers = numbers[numbers > 0]
-    short = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-    short[numbers] = np.arange(1, len(numbers) + 1)
-    core = np.ascontiguousarray(short[core])
-    values = np.concatenate([maps["inside"], maps["class"]], axis=2) if "class" in maps else maps["inside"]
-    values = values[y : y + rows, x : x + columns]
-    place, total = kernels.sums(core, len(numbers), np.ascontiguousarray(values), 1)
-    return Fragments(core=window.core, labels=core, band=np.ascontiguousarray(short[band]), place=place, sums=total)
+    band, core, count = kernels.renumbered(band, labels[y : y + rows, x : x + columns], n)
+    values = [maps[name][y : y + rows, x : x + columns] for name in ("inside", "class") if name in maps]
+    place, total = sums(runs_of(core), count, np.concatenate(values, axis=2), 1)
+    return Fragments(core=window.core, labels=core, band=band, place=place, sums=total)
 
 
 def finished(fragments: Fragments, single: np.ndarray, task: Task) -> Objects:

@@ -86,9 +86,10 @@ def _span(box: np.ndarray, shape: tuple[int, int], more_px: float) -> tuple[slic
 
 def decode(maps: Mapping[str, np.ndarray], window: Window, task: Task) -> Objects:
     """The boxes of the cells whose peak lies in the window's core, in the window's frame; maps cover its outer box."""
-    labels = peaks.found(maps, window)
-    cells = decoding.objects_from_labels(labels, score=maps["inside"], classes=None, frame=window.frame)
-    return decoding.placed(boxed(cells.take(cells.area >= AREA_PX)), window)
+    cells = decoding.objects_of_runs(
+        peaks.found(maps, window), score=maps["inside"], classes=None, frame=window.frame, smallest_px=AREA_PX
+    )
+    return decoding.placed(boxed(cells), window)
 
 
 def boxed(objects: Objects) -> Objects:
