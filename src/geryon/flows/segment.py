@@ -15,13 +15,14 @@ import numpy as np
 from geryon import events
 from geryon.errors import InputError
 from geryon.flows.extras import Extras, complete
-from geryon.flows.finish import IN_PART, Ending, Look, Work, digest, part_name, unreadable_name, write_results
+from geryon.flows.finish import Ending, write_results
 from geryon.flows.listed import Listed
 from geryon.flows.many import each
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.flows.question import Question, normalisation, question, refuse_another
+from geryon.flows.work import IN_PART, Look, Work, digest, part_name, unreadable_name
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
 from geryon.runtime.stream import Lanes, stream
@@ -153,7 +154,7 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
         lost = seen.unreadable[window.core_in_outer]
         is_left_out = bool(lost.all())
         name = unreadable_name(cell) if is_left_out else f"{IN_PART}{unreadable_name(cell)}"
-        parts.keep(name, {"window": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))})
+        parts.keep(name, {"window": {"cell": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))}})
         tell(events.Warned(text=_lost(seen, lost, window)))
         return None if is_left_out else work.stain(seen.image), window.outer
 
@@ -232,9 +233,7 @@ def read_window(slide: Slide, outer: Box) -> Salvaged:
     seen = salvaged(slide, inside, UNREADABLE_PX)
     past = max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)
     image = mirrored(seen.image, past)
-    if seen.fault is None:
-        return Salvaged(image, np.zeros(image.shape[:2], bool), None)
-    return Salvaged(image, mirrored(seen.unreadable[..., None], past)[..., 0], seen.fault)
+    return Salvaged(image, mirrored(seen.unreadable.view(np.uint8), past).view(bool), seen.fault)
 
 
 def _lost(seen: Salvaged, lost: np.ndarray, window: Window) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from geryon.atomic import whole_file
 from geryon.errors import InputError, UsageError
 from geryon.space.boxes import Box
-from geryon.space.objects import Objects
+from geryon.space.objects import Objects, offsets
 from geryon.store.run import RunRecord, read_run
 from geryon.store.wkb import sizes, wkb_from_outlines
 
@@ -76,12 +77,12 @@ def objects_table(
         "score": objects.score,
         "area_um2": np.asarray(area_um2, np.float32),
         **{f"p_{name}": np.ascontiguousarray(objects.p[:, k]) for k, name in enumerate(class_names)},
-        **{name: pa.array(np.asarray(value, np.float32), from_pandas=True) for name, value in measures.items()},
+        **{name: _float_column(value) for name, value in measures.items()},
     }
     if class_names:
         columns["class"] = _class_column(objects.p, class_names)
     if holder is not None:
-        columns[holder_name] = pa.array(np.asarray(holder, np.uint64), mask=np.asarray(holder) == 0)
+        columns[holder_name] = _column(np.asarray(holder, np.uint64), missing=np.asarray(holder) == 0)
     schema = objects_schema(
         class_names, holder_name=holder_name if holder is not None else "", measures=tuple(measures)
     )
@@ -116,7 +117,8 @@ class TableWriter:
     """Streams tables of one schema into a GeoParquet file that appears whole or not at all.
 
     Rows keep their order; row groups depend on the rows alone, not on how they were handed over, so the
-    same rows give the same bytes. Held in memory: at most one row group and the table just written.
+    same rows give the same bytes. One row group is encoded in a thread of its own while the next is gathered; held in
+    memory are these two and the table just written.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, rows: int = ROWS, level: int = GEOMETRY_LEVEL) -> None:
@@ -126,6 +128,8 @@ class TableWriter:
         self._waiting: list[pa.Table] = []
         self._waiting_rows = self._waiting_bytes = 0
         self._box = np.array([np.inf, np.inf, -np.inf, -np.inf])
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._encoding: Future[None] | None = None
 
     def __enter__(self) -> TableWriter:
         temporary = self._file.__enter__()
@@ -142,9 +146,12 @@ class TableWriter:
         try:
             if error is None:
                 self._flush(at_end=True)
+                self._encoded()
                 self._writer.add_key_value_metadata({"geo": geo_metadata(self._box)})
+            self._encoder.shutdown()
             self._writer.close()
         except BaseException as fault:
+            self._encoder.shutdown()
             self._writer.is_open = False
             self._file.__exit__(type(fault), fault, fault.__traceback__)
             raise
@@ -176,10 +183,17 @@ class TableWriter:
             lengths = _lengths(table)
             n = min(self._rows, max(1, int(np.searchsorted(np.cumsum(lengths), GEOMETRY_BYTES, side="right"))))
             group = table.slice(0, n).unify_dictionaries().combine_chunks()
-            self._writer.write_table(group, row_group_size=n)
+            self._encoded()
+            self._encoding = self._encoder.submit(self._writer.write_table, group, row_group_size=n)
             rest = table.slice(n)
             self._waiting = [rest] if rest.num_rows else []
             self._waiting_rows, self._waiting_bytes = rest.num_rows, int(lengths[n:].sum())
+
+    def _encoded(self) -> None:
+        """Wait for the row group under way; what went wrong there is raised here."""
+        if self._encoding is not None:
+            self._encoding.result()
+            self._encoding = None
 
 
 def geo_metadata(box: np.ndarray) -> str:
@@ -283,7 +297,7 @@ def _bbox_column(objects: Objects) -> pa.StructArray:
     low = np.where(near > boxes, np.nextafter(near, np.float32(-np.inf)), near)
     high = np.where(near < boxes, np.nextafter(near, np.float32(np.inf)), near)
     edges = [low[:, 0], low[:, 1], high[:, 2], high[:, 3]]
-    return pa.StructArray.from_arrays([pa.array(e, pa.float32()) for e in edges], fields=list(_BBOX_TYPE))
+    return pa.StructArray.from_arrays([_column(e) for e in edges], fields=list(_BBOX_TYPE))
 
 
 def _geometry_column(objects: Objects) -> pa.ChunkedArray:
@@ -297,14 +311,29 @@ def _geometry_column(objects: Objects) -> pa.ChunkedArray:
 
 def _class_column(p: np.ndarray, class_names: tuple[str, ...]) -> pa.DictionaryArray:
     """The class of highest probability, the first of equals; null where all are 0."""
-    best = pa.array(p.argmax(axis=1).astype(np.int32), mask=p.max(axis=1) == 0)
-    return pa.DictionaryArray.from_arrays(best, pa.array(class_names, pa.string()))
+    best = _column(p.argmax(axis=1).astype(np.int32), missing=p.max(axis=1) == 0)
+    names = [name.encode() for name in class_names]
+    at = offsets(np.array([len(name) for name in names], np.int64)).astype(np.int32)
+    buffers = pa.py_buffer(at), pa.py_buffer(b"".join(names))
+    return pa.DictionaryArray.from_arrays(best, pa.StringArray.from_buffers(len(names), *buffers))
+
+
+def _float_column(values: np.ndarray) -> pa.Array:
+    values = np.asarray(values, np.float32)
+    return _column(values, missing=np.isnan(values))
+
+
+def _column(values: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+    """The numbers as they lie in memory, null where `missing`; pa.array would import pandas where that is installed."""
+    valid = None if missing is None or not missing.any() else np.packbits(~missing, bitorder="little")
+    buffers = [None if valid is None else pa.py_buffer(valid), pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
 def _chunked(column: Any) -> pa.ChunkedArray:
     if isinstance(column, pa.ChunkedArray):
         return column
-    return pa.chunked_array([column if isinstance(column, pa.Array) else pa.array(column)])
+    return pa.chunked_array([column if isinstance(column, pa.Array) else _column(column)])
 
 
 def _lengths(table: pa.Table) -> np.ndarray:
