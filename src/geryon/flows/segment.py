@@ -39,6 +39,8 @@ from geryon.store.run import RunRecord, is_whole, read_run, withdraw_run
 
 UNREADABLE_PX = 128
 """Side of the blocks in which a damaged window is read: what scanners write as one tile, at half a micrometre."""
+WINDOWS_AHEAD = 4
+"""Windows a lane that may come while tiles wait to be decoded, so that no lane runs dry."""
 Maps = dict[str, np.ndarray]
 """{"task/map": uint8 [y, x, channel]} of one window."""
 
@@ -187,35 +189,43 @@ def _refuse_unreadable(slide: Slide, plan: Plan, parts: Parts) -> None:
 def decoded(
     net: Model, plan: Plan, todo: Sequence[Cell], maps: Iterator[tuple[Cell, Maps | None]]
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Each tile with what its tasks find in it, as soon as the windows it looks at are there."""
+    """Each tile with what its tasks find in it, as soon as the windows it looks at are there.
+
+    `maps` come in the order of `plan.needed`, None for a window that could not be read. A window is let go of when
+    the last tile that looks at it is decoded; Plan.most_windows says how many are held.
+    """
     mosaic = Mosaic(plan.windows, net.tasks)
-    rows = deque(sorted({row for row, _ in todo}))
+    looked_at = plan.looked_at(todo)
+    awaited = {tile: len(windows) for tile, windows in looked_at.items()}
+    lookers: dict[Cell, set[Cell]] = {}
+    for tile, windows in looked_at.items():
+        for window in windows:
+            lookers.setdefault(window, set()).add(tile)
+    under_way: deque[tuple[Cell, Future[dict[str, Any]]]] = deque()
+
+    def finish() -> tuple[Cell, dict[str, Any]]:
+        tile, future = under_way.popleft()
+        found = future.result()
+        for window in looked_at.pop(tile):
+            lookers[window].discard(tile)
+            if not lookers[window]:
+                mosaic.drop(window)
+        return tile, found
+
+    most = plan.most_windows(ahead=WINDOWS_AHEAD * net.engine.lanes)
     with ThreadPoolExecutor(net.engine.lanes, thread_name_prefix="decode") as pool:
-        under_way: deque[tuple[int, list[tuple[Cell, Future[dict[str, Any]]]]]] = deque()
-
-        def start(row: int) -> None:
-            cells = [cell for cell in todo if cell[0] == row]
-            under_way.append((row, [(cell, pool.submit(decode, net, plan, mosaic, cell)) for cell in cells]))
-
-        def finish() -> Iterator[tuple[Cell, dict[str, Any]]]:
-            row, futures = under_way.popleft()
-            yield from ((cell, future.result()) for cell, future in futures)
-            mosaic.forget_above(plan.first_row(row + 1))
-
-        for cell, found in maps:
-            while rows and plan.last_row(rows[0]) < cell[0]:
-                start(rows.popleft())
-                if len(under_way) > 1:
-                    yield from finish()
-            while under_way and all(future.done() for _, future in under_way[0][1]):
-                yield from finish()
+        for window, found in maps:
             if found is not None:
-                window = plan.window(cell)
-                mosaic.put(cell, clipped(core_of(found, window), window))
-        for row in rows:
-            start(row)
+                place = plan.window(window)
+                mosaic.put(window, clipped(core_of(found, place), place))
+            for tile in sorted(lookers[window]):
+                awaited[tile] -= 1
+                if not awaited[tile]:
+                    under_way.append((tile, pool.submit(decode, net, plan, mosaic, tile)))
+            while under_way and (len(mosaic.blocks) >= most or under_way[0][1].done()):
+                yield finish()
         while under_way:
-            yield from finish()
+            yield finish()
 
 
 def decode(net: Model, plan: Plan, mosaic: Mosaic, cell: Cell) -> dict[str, Any]:

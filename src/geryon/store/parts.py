@@ -150,7 +150,7 @@ def _member(section: str) -> str:
 
 def _saved(arrays: Mapping[str, np.ndarray]) -> bytes:
     try:
-        return save({name: np.asarray(array) for name, array in arrays.items()})
+        return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     except SafetensorError as error:
         raise ValueError(f"can't be kept: {error}") from error
 
