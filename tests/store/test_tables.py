@@ -150,7 +150,7 @@ def test_class_is_the_most_probable_and_null_where_nothing_is_known() -> None:
 def test_bbox_covers_the_outline(points: list[tuple[float, float]]) -> None:
     objects = squares(1)
     outlines = Outlines(points=np.array(points), ring_at=np.array([0, len(points)]), object_at=np.array([0, 1]))
-    bbox = tables._bbox_column(
+    bbox = tables.bbox_column(
         Objects(**{f: getattr(objects, f) for f in ("frame", "xy", "area", "score", "p")}, outlines=outlines)
     )
     box = bbox[0].as_py()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,9 +17,19 @@ import pyarrow.parquet as pq
 from geryon.atomic import whole_file
 from geryon.errors import InputError, UsageError
 from geryon.space.boxes import Box
-from geryon.space.objects import Objects, offsets
+from geryon.space.objects import Objects
+from geryon.store.columns import (
+    BBOX,
+    BBOX_TYPE,
+    CLASS_TYPE,
+    bbox_column,
+    chunked,
+    class_column,
+    float_column,
+    geometry_column,
+    plain_column,
+)
 from geryon.store.run import RunRecord, read_run
-from geryon.store.wkb import sizes, wkb_from_outlines
 
 ROWS = 50_000
 """Rows of a row group: what a box query reads at least."""
@@ -30,10 +40,6 @@ GEOMETRY_LEVEL = 7
 PAGE_BYTES = 200 << 10
 """zstd has tables of settings by input size; those for up to 256 KiB suit outlines better than the next."""
 
-BBOX = ("xmin", "ymin", "xmax", "ymax")
-_BBOX_TYPE = pa.struct([pa.field(name, pa.float32(), nullable=False) for name in BBOX])
-_CLASS_TYPE = pa.dictionary(pa.int32(), pa.string())
-
 
 def objects_schema(class_names: Sequence[str], *, holder_name: str = "", measures: Sequence[str] = ()) -> pa.Schema:
     """The columns of `objects/<task>.parquet` as design.md lists them; `holder_name` "" leaves that column out."""
@@ -41,11 +47,11 @@ def objects_schema(class_names: Sequence[str], *, holder_name: str = "", measure
         pa.field("id", pa.uint64(), nullable=False),
         pa.field("x", pa.float32(), nullable=False),
         pa.field("y", pa.float32(), nullable=False),
-        pa.field("bbox", _BBOX_TYPE, nullable=False),
+        pa.field("bbox", BBOX_TYPE, nullable=False),
         pa.field("geometry", pa.binary(), nullable=False),
     ]
     if class_names:
-        fields.append(pa.field("class", _CLASS_TYPE))
+        fields.append(pa.field("class", CLASS_TYPE))
     fields.append(pa.field("score", pa.uint8(), nullable=False))
     fields += [pa.field(f"p_{name}", pa.uint8(), nullable=False) for name in class_names]
     fields.append(pa.field("area_um2", pa.float32(), nullable=False))
@@ -72,21 +78,21 @@ def objects_table(
         "id": np.asarray(ids, np.uint64),
         "x": objects.xy[:, 0].astype(np.float32),
         "y": objects.xy[:, 1].astype(np.float32),
-        "bbox": _bbox_column(objects),
-        "geometry": _geometry_column(objects),
+        "bbox": bbox_column(objects),
+        "geometry": geometry_column(objects),
         "score": objects.score,
         "area_um2": np.asarray(area_um2, np.float32),
         **{f"p_{name}": np.ascontiguousarray(objects.p[:, k]) for k, name in enumerate(class_names)},
-        **{name: _float_column(value) for name, value in measures.items()},
+        **{name: float_column(value) for name, value in measures.items()},
     }
     if class_names:
-        columns["class"] = _class_column(objects.p, class_names)
+        columns["class"] = class_column(objects.p, class_names)
     if holder is not None:
-        columns[holder_name] = _column(np.asarray(holder, np.uint64), missing=np.asarray(holder) == 0)
+        columns[holder_name] = plain_column(np.asarray(holder, np.uint64), missing=np.asarray(holder) == 0)
     schema = objects_schema(
         class_names, holder_name=holder_name if holder is not None else "", measures=tuple(measures)
     )
-    return pa.Table.from_arrays([_chunked(columns[name]) for name in schema.names], schema=schema)
+    return pa.Table.from_arrays([chunked(columns[name]) for name in schema.names], schema=schema)
 
 
 def hilbert(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
@@ -98,19 +104,23 @@ def hilbert(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
     [0, 1, 2, 3]
     """
     assert 0 < order <= 31
-    x, y = np.array(x, np.uint64), np.array(y, np.uint64)
-    place = np.zeros(x.shape, np.uint64)
-    one = np.uint64(1)
-    for level in range(order - 1, -1, -1):
-        bit = np.uint64(level)
-        right, low = (x >> bit) & one, (y >> bit) & one
-        place = (place << np.uint64(2)) | ((np.uint64(3) * right) ^ low)
-        inner = (one << bit) - one
-        x, y = x & inner, y & inner
-        turned = (low == 0) & (right == 1)
-        x, y = np.where(turned, inner - x, x), np.where(turned, inner - y, y)
-        x, y = np.where(low == 0, y, x), np.where(low == 0, x, y)
-    return place
+    return _along_curve(np.array(x, np.int64), np.array(y, np.int64), order).astype(np.uint64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _along_curve(x, y, order):  # type: ignore[no-untyped-def]
+    out = np.empty(len(x), np.int64)
+    for i in range(len(x)):
+        u, v, place = x[i], y[i], 0
+        for bit in range(order - 1, -1, -1):
+            right, low = (u >> bit) & 1, (v >> bit) & 1
+            place = (place << 2) | ((3 * right) ^ low)
+            inner = (1 << bit) - 1
+            u, v = u & inner, v & inner
+            if low == 0:
+                u, v = (inner - v, inner - u) if right else (v, u)
+        out[i] = place
+    return out
 
 
 class TableWriter:
@@ -288,52 +298,6 @@ def _level0(box: Box | Sequence[float], record: RunRecord) -> tuple[float, float
     if len(box) != 4:
         raise UsageError(what=f"a box has 4 numbers, not {len(box)}", mend="give xmin, ymin, xmax, ymax")
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
-
-
-def _bbox_column(objects: Objects) -> pa.StructArray:
-    """Rounded outwards to float32, so that a box always covers its outline."""
-    boxes = objects.outlines.boxes()
-    near = boxes.astype(np.float32)
-    low = np.where(near > boxes, np.nextafter(near, np.float32(-np.inf)), near)
-    high = np.where(near < boxes, np.nextafter(near, np.float32(np.inf)), near)
-    edges = [low[:, 0], low[:, 1], high[:, 2], high[:, 3]]
-    return pa.StructArray.from_arrays([_column(e) for e in edges], fields=list(_BBOX_TYPE))
-
-
-def _geometry_column(objects: Objects) -> pa.ChunkedArray:
-    """WKB in chunks of at most 1 GiB, for an Arrow binary array ends at 2."""
-    part = np.cumsum(sizes(objects.outlines)) >> 30
-    cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(objects)]
-    pieces = [np.arange(a, b) for a, b in pairwise(cuts)]
-    outlines = [objects.outlines] if len(pieces) == 1 else [objects.outlines.take(piece) for piece in pieces]
-    return pa.chunked_array([wkb_from_outlines(o) for o in outlines], pa.binary())
-
-
-def _class_column(p: np.ndarray, class_names: tuple[str, ...]) -> pa.DictionaryArray:
-    """The class of highest probability, the first of equals; null where all are 0."""
-    best = _column(p.argmax(axis=1).astype(np.int32), missing=p.max(axis=1) == 0)
-    names = [name.encode() for name in class_names]
-    at = offsets(np.array([len(name) for name in names], np.int64)).astype(np.int32)
-    buffers = pa.py_buffer(at), pa.py_buffer(b"".join(names))
-    return pa.DictionaryArray.from_arrays(best, pa.StringArray.from_buffers(len(names), *buffers))
-
-
-def _float_column(values: np.ndarray) -> pa.Array:
-    values = np.asarray(values, np.float32)
-    return _column(values, missing=np.isnan(values))
-
-
-def _column(values: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
-    """The numbers as they lie in memory, null where `missing`; pa.array would import pandas where that is installed."""
-    valid = None if missing is None or not missing.any() else np.packbits(~missing, bitorder="little")
-    buffers = [None if valid is None else pa.py_buffer(valid), pa.py_buffer(np.ascontiguousarray(values))]
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
-
-
-def _chunked(column: Any) -> pa.ChunkedArray:
-    if isinstance(column, pa.ChunkedArray):
-        return column
-    return pa.chunked_array([column if isinstance(column, pa.Array) else _column(column)])
 
 
 def _lengths(table: pa.Table) -> np.ndarray:
