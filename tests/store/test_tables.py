@@ -303,6 +303,25 @@ def test_a_really_full_device_is_a_machine_error(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+WRITTEN = """
+import sys
+from pathlib import Path
+from geryon.store.tables import TableWriter, objects_table
+from geryon.testing.exporters import CLASSES, squares
+import numpy as np
+found = squares(50)
+table = objects_table(found, ids=np.arange(50), class_names=CLASSES, area_um2=found.area)
+with TableWriter(Path(sys.argv[1]), table.schema) as writer:
+    writer.write(table)
+sys.exit("pandas" in sys.modules or "pyarrow.compute" in sys.modules)
+"""
+
+
+def test_writing_imports_no_pandas(tmp_path: Path) -> None:
+    """Half a second and 40 MB for nothing, where it is installed."""
+    subprocess.run([sys.executable, "-c", WRITTEN, str(tmp_path / "a.parquet")], check=True, timeout=60)
+
+
 KILLED = """
 import sys
 from itertools import pairwise

@@ -27,6 +27,9 @@ CENTROIDS_A_PX = 64
 BATCH = 20_000
 """Objects that are put in order and written at once."""
 
+RECENT = 32
+"""Tiles kept in memory at the end: a stretch of the curve through a batch of dense tissue touches about 20."""
+
 Kept = TypeVar("Kept")
 
 Found = Callable[[Cell, Task], Any]
@@ -82,7 +85,7 @@ class _Recent(Generic[Kept]):
     """Something by tile, the last few kept."""
 
     def __init__(self, read: Callable[[Cell], Kept]) -> None:
-        self._read = lru_cache(maxsize=64)(read)
+        self._read = lru_cache(maxsize=RECENT)(read)
 
     def __getitem__(self, cell: Cell) -> Kept:
         return self._read(cell)

@@ -243,6 +243,8 @@ def read_window(slide: Slide, outer: Box) -> Salvaged:
     seen = salvaged(slide, inside, UNREADABLE_PX)
     past = max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)
     image = mirrored(seen.image, past)
+    if seen.fault is None:
+        return Salvaged(image, np.broadcast_to(np.False_, image.shape[:2]), None)
     return Salvaged(image, mirrored(seen.unreadable.view(np.uint8), past).view(bool), seen.fault)
 
 

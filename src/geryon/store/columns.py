@@ -57,6 +57,12 @@ def plain_column(values: np.ndarray, missing: np.ndarray | None = None) -> pa.Ar
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
+def plain_values(column: pa.Array) -> np.ndarray:
+    """Numbers without nulls as they lie in memory; to_numpy would import pandas too."""
+    values = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())
+    return values[column.offset : column.offset + len(column)]
+
+
 def chunked(column: Any) -> pa.ChunkedArray:
     """The same as a chunked array; of numbers too."""
     if isinstance(column, pa.ChunkedArray):

@@ -28,6 +28,7 @@ from geryon.store.columns import (
     float_column,
     geometry_column,
     plain_column,
+    plain_values,
 )
 from geryon.store.run import RunRecord, read_run
 
@@ -171,7 +172,8 @@ class TableWriter:
         """Append the rows of `table`."""
         if table.num_rows == 0:
             return
-        table = table.cast(self.schema)
+        if table.schema != self.schema:
+            table = table.cast(self.schema)  # imports all of pyarrow's functions, so not for nothing
         self._waiting.append(table)
         self._waiting_rows += table.num_rows
         self._waiting_bytes += int(_lengths(table).sum())
@@ -182,7 +184,7 @@ class TableWriter:
         for chunk in bbox.chunks:
             for k, (name, best) in enumerate(zip(BBOX, (min, min, max, max), strict=True)):
                 if len(chunk):
-                    values = chunk.field(name).to_numpy()
+                    values = plain_values(chunk.field(name))
                     self._box[k] = best(self._box[k], values.min() if k < 2 else values.max())
 
     def _flush(self, *, at_end: bool) -> None:
@@ -308,7 +310,7 @@ def _lengths(table: pa.Table) -> np.ndarray:
 
 
 def _field(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    parts = [chunk.field(name).to_numpy() for chunk in column.chunks]
+    parts = [plain_values(chunk.field(name)) for chunk in column.chunks]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
