@@ -1,8 +1,9 @@
 """Peak memory, all processes together, and CPU seconds a mm² of tissue, against the size of the slide.
 
 Asked (issues Spine and Speed): <= 2 GB beside the weights, and flat within 10 % for slides of 10k², 20k², 40k² px with
-25 mm² of tissue in each, and 10k² full; --mm2 4, 16, 64 show whether cost follows tissue. Each size runs in a fresh process. The pixels are a synthetic square repeated over the specimen,
-glass around it: memory depends on windows, not on what they show.
+25 mm² of tissue in each, and 10k² full; --mm2 4, 16, 64 show whether cost follows tissue. Each size runs in a fresh
+process. The pixels are a synthetic square repeated over the specimen, glass around it: memory depends on windows, not
+on what they show.
 """
 
 from __future__ import annotations

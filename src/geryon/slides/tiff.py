@@ -26,7 +26,7 @@ FAULTS = (
     OverflowError, ZeroDivisionError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What tifffile and its codecs raise on a damaged file."""
-KEEP_BYTES = 128 << 20
+KEEP_BYTES = 80 << 20
 """Decoded tiles kept for the windows beside and below this one."""
 
 
