@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geryon.nets.engines.torch_ import has_amx
+from geryon.nets.cores import has_amx
 from geryon.nets.foreign import cerberus_windows as windows
 from geryon.nets.topologies import cerberus
 from geryon.tasks import cerberus_decoding as rules

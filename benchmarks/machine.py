@@ -14,7 +14,7 @@ from typing import Any
 
 def about() -> dict[str, Any]:
     """Processor, cores that may be used, AMX, versions."""
-    from geryon.nets.engines.torch_ import has_amx, usable_cores
+    from geryon.nets.cores import has_amx, usable_cores
 
     return {
         "processor": _processor(),

@@ -175,7 +175,7 @@ def gflop_a_mpx(model: Model) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = model.engine.network  # type: ignore[attr-defined]
+    network = model.engine.network.network  # type: ignore[attr-defined]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, 512, 512))
     return float(counter.get_total_flops()) / 512**2 / 1e3

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from geryon.errors import InputError, UsageError
-from geryon.nets.engines.torch_ import filled
 from geryon.nets.foreign import cerberus as foreign
 from geryon.nets.foreign import cerberus_windows
 from geryon.nets.model import heads_of
+from geryon.nets.network import filled
 from geryon.nets.topologies import Head, cerberus
 from geryon.nets.weights import read_document, read_tensors, save_model
 from geryon.tasks import cerberus_decoding as rules

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 
 from geryon.errors import InputError
 from geryon.nets import weights
-from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import load_model
+from geryon.nets.network import filled
 from geryon.nets.weights import ModelDocument, TaskDocument, read_document
 
 DOCUMENT = ModelDocument(

@@ -15,6 +15,8 @@ from geryon.errors import GeryonError, InputError, UsageError
 from geryon.nets.engines.torch_ import TorchEngine
 from geryon.nets.image import at_model_mpp
 from geryon.nets.model import Model
+from geryon.nets.network import BytesNetwork
+from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument, TaskDocument
 from geryon.slides.array import slide_of_image
 from geryon.space.boxes import Frame
@@ -154,15 +156,14 @@ def test_torch_threads_stay_as_they_were_found() -> None:
             seen.append(torch.get_num_threads())
             return {"lumina/inside": x[:, :1, ::STRIDE, ::STRIDE]}
 
+    head = Head(name="lumina/inside", channels=1, stride=STRIDE)
     engine = TorchEngine(
         name="cpu",
         lanes=3,
         batch=1,
         precision="float32",
-        network=Seeing(),
-        activations={f"lumina/{m.name}": m.activation for m in LUMINA.maps},
+        network=BytesNetwork(Seeing(), [head], {head.name: "sigmoid"}),
         device=torch.device("cpu"),
-        dtype=torch.float32,
     )
     before = torch.get_num_threads()
     torch.set_num_threads(3)

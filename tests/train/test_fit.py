@@ -12,8 +12,8 @@ import torch
 from geryon.errors import InputError, UsageError
 from geryon.events import Warned
 from geryon.nets import weights
-from geryon.nets.engines.torch_ import filled
 from geryon.nets.model import heads_of
+from geryon.nets.network import filled
 from geryon.tasks.task import Labelled, get_task
 from geryon.train import fit as module
 from geryon.train import splits

@@ -8,12 +8,17 @@ from typing import Protocol
 import numpy as np
 
 from geryon import plugins
-from geryon.errors import UsageError
+from geryon.errors import MissingPartError, UsageError
+from geryon.nets.cores import has_cuda_driver
 from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument
 from geryon.space.boxes import Box
 
-ENGINES = {"cpu": "geryon.nets.engines.torch_:open_cpu", "cuda": "geryon.nets.engines.torch_:open_cuda"}
+ENGINES = {
+    "cpu": "geryon.nets.engines.torch_:open_cpu",
+    "openvino": "geryon.nets.engines.openvino_:open_openvino",
+    "cuda": "geryon.nets.engines.torch_:open_cuda",
+}
 """Entry points of the group geryon.engines add to it."""
 
 MapsOfWindow = dict[str, np.ndarray]
@@ -39,15 +44,17 @@ class Engine(Protocol):
 def open_engine(
     name: str, document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]
 ) -> Engine:
-    """The engine of that name with the network in it; "auto" takes a GPU where there is one."""
-    if name == "auto":
-        return _first_that_opens(document, tensors, heads)
-    engine: Engine = plugins.find(ENGINES, "geryon.engines", name)(document, tensors, heads)
-    return engine
+    """The engine of that name with the network in it; "auto" takes the fastest that there is here (docs/engines.md).
 
-
-def _first_that_opens(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> Engine:
-    try:
-        return open_engine("cuda", document, tensors, heads)
-    except UsageError:
-        return open_engine("cpu", document, tensors, heads)
+    That is a CUDA card, then OpenVINO, then torch on the processors: facts of the machine and no stopwatch, so that
+    the same machine always chooses the same.
+    """
+    if name != "auto":
+        engine: Engine = plugins.find(ENGINES, "geryon.engines", name)(document, tensors, heads)
+        return engine
+    for likely in (["cuda"] if has_cuda_driver() else []) + ["openvino"]:
+        try:
+            return open_engine(likely, document, tensors, heads)
+        except (UsageError, MissingPartError):
+            continue
+    return open_engine("cpu", document, tensors, heads)

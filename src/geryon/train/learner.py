@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from geryon.errors import UsageError
-from geryon.nets.engines.torch_ import has_amx
+from geryon.nets.cores import has_amx
 from geryon.train import processes
 from geryon.train.settings import LoopSettings
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from geryon.errors import UsageError, from_os_error
 from geryon.events import Finished, Started, Tell, Warned, nobody
-from geryon.nets.engines.torch_ import usable_cores
+from geryon.nets.cores import usable_cores
 from geryon.train import batches, checkpoints, course, curves, processes
 from geryon.train.batches import Batch, MapShape, Sample
 from geryon.train.course import STAGE, Course, Validate, fraction
