@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory [--mm2 25] [--model geryon-s]
 
-Peaks of all processes together. Asked: at most 2.5 GB and flat within 10 % for slides of 10k², 20k², 40k² px with
-25 mm² of tissue in each, and 10k² full. Each size runs in a fresh process. The pixels are a synthetic square repeated
-over the specimen, glass around it: memory depends on windows, not on what they show.
+Peaks of all processes together. Asked: at most 2 GB beside the weights and flat within 10 % for slides of 10k², 20k²,
+40k² px with 25 mm² of tissue in each, and 10k² full. Each size runs in a fresh process. The pixels are a synthetic
+square repeated over the specimen, glass around it: memory depends on windows, not on what they show.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.machine import say
 
-ASKED_GIB, ASKED_RATIO = 2.5e9 / 2**30, 1.1
+ASKED_GIB, ASKED_RATIO = 2.0e9 / 2**30, 1.1
 
 
 def one(side_px: int, tissue_px: int, model: str) -> None:
@@ -28,12 +29,18 @@ def one(side_px: int, tissue_px: int, model: str) -> None:
     from geryon.nets.model import load_model
 
     slide = repeated_slide((tissue_px / PX_A_MM) ** 2, side_px=side_px)
+    net = load_model(model)
+    began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        record = segment_slide(
-            slide, load_model(model), Path(folder) / "a", options=Options(use_mask=True), tell=lambda event: None
-        )
+        record = segment_slide(slide, net, Path(folder) / "a", options=Options(use_mask=True), tell=lambda event: None)
     counts = {name: record.tasks[name].objects for name in record.object_tasks}
-    told = {"run_peak_gib": record.peak_memory_bytes / 2**30, "seconds": dict(record.seconds), "objects": counts}
+    mm2 = (tissue_px / PX_A_MM) ** 2
+    told = {
+        "run_peak_gib": record.peak_memory_bytes / 2**30,
+        "core_seconds_a_mm2": (time.process_time() - began) / mm2,
+        "seconds": dict(record.seconds),
+        "objects": counts,
+    }
     sys.stdout.write(json.dumps(told) + "\n")
 
 

@@ -13,16 +13,24 @@ from geryon import errors
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends well, and is gone when it does not."""
+def whole_file(path: Path, *, lasting: bool = True) -> Iterator[Path]:
+    """A temporary path that becomes `path` when the block ends well, and is gone when it does not.
+
+    Not `lasting`: a file whose bytes are checked whenever it is read, in a folder that is removed in the end. It need
+    not survive a power cut, and what killed processes left beside it is not looked for, which would cost more with
+    each file there.
+    """
     temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        if lasting:
+            _sweep(path)
         yield temporary
-        _sync(temporary)
+        if lasting:
+            _sync(temporary)
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if lasting:
+            sync_folder(path.parent)
     except OSError as error:
         raise errors.from_os_error(error, where=str(path), doing="writing") from error
     finally:

@@ -27,9 +27,9 @@ from geryon.errors import InputError, MachineError, UsageError
 from geryon.flows import extras, labels, stain
 from geryon.flows import measure as measures
 from geryon.flows.export import export
-from geryon.flows.finish import ID_STEP
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment
+from geryon.flows.writing import ID_STEP
 from geryon.slides.reader import open_slide
 from geryon.slides.stains import UNIT_STAINS
 from geryon.space.boxes import Box

@@ -150,7 +150,7 @@ def test_class_is_the_most_probable_and_null_where_nothing_is_known() -> None:
 def test_bbox_covers_the_outline(points: list[tuple[float, float]]) -> None:
     objects = squares(1)
     outlines = Outlines(points=np.array(points), ring_at=np.array([0, len(points)]), object_at=np.array([0, 1]))
-    bbox = tables._bbox_column(
+    bbox = tables.bbox_column(
         Objects(**{f: getattr(objects, f) for f in ("frame", "xy", "area", "score", "p")}, outlines=outlines)
     )
     box = bbox[0].as_py()
@@ -301,6 +301,25 @@ def test_a_really_full_device_is_a_machine_error(tmp_path: Path, monkeypatch: py
     with pytest.raises(MachineError, match="free some space"):
         write(tmp_path / "a.parquet", table_of(blobs(3000, holes=False)), level=1)
     assert list(tmp_path.iterdir()) == []
+
+
+WRITTEN = """
+import sys
+from pathlib import Path
+from geryon.store.tables import TableWriter, objects_table
+from geryon.testing.exporters import CLASSES, squares
+import numpy as np
+found = squares(50)
+table = objects_table(found, ids=np.arange(50), class_names=CLASSES, area_um2=found.area)
+with TableWriter(Path(sys.argv[1]), table.schema) as writer:
+    writer.write(table)
+sys.exit("pandas" in sys.modules or "pyarrow.compute" in sys.modules)
+"""
+
+
+def test_writing_imports_no_pandas(tmp_path: Path) -> None:
+    """Half a second and 40 MB for nothing, where it is installed."""
+    subprocess.run([sys.executable, "-c", WRITTEN, str(tmp_path / "a.parquet")], check=True, timeout=60)
 
 
 KILLED = """

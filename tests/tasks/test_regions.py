@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from geryon.nets.model import halo_px
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects, join_objects
-from geryon.space.seams import link, whole_regions
+from geryon.space.seams import Gathering, link
 from geryon.space.windows import Tiling, Window
 from geryon.tasks import regions
 from geryon.tasks.glands import GLANDS
@@ -42,13 +42,9 @@ def found(maps: dict[str, np.ndarray], task: Task, step: int) -> Objects:
                 for name, m in maps.items()
             }
             fragments[row, column] = task.decode(cut, window, task)
-    groups = link((cell, f.band) for cell, f in fragments.items()).groups()
-    partial = {part for parts in groups.values() for part in parts}
-    sets = [
-        regions.finished(f, np.array([(cell, n + 1) not in partial for n in range(len(f.place))], bool), task)
-        for cell, f in fragments.items()
-    ]
-    sets += [regions.finished_region(r, task) for r in whole_regions(fragments, groups.values())]
+    gathering = Gathering(link((cell, f.band) for cell, f in fragments.items()).groups())
+    sets = [regions.finished(f, gathering.single(cell, f), task) for cell, f in fragments.items()]
+    sets += [regions.finished_region(r, task) for cell, f in fragments.items() for r in gathering.add(cell, f)]
     objects, dropped = regions.wanted(join_objects(sets), task)
     assert len(objects) + sum(dropped.values()) == sum(map(len, sets))
     return objects

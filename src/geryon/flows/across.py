@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -13,8 +13,8 @@ import numpy as np
 from geryon.flows.plan import Cell, Plan
 from geryon.nets.model import frame_of
 from geryon.space.boxes import Frame
-from geryon.space.objects import Objects, join_objects, no_objects
-from geryon.space.seams import link, whole_regions
+from geryon.space.objects import Objects, join_objects
+from geryon.space.seams import Gathering, link
 from geryon.store.tables import hilbert
 from geryon.tasks import decoding, regions
 from geryon.tasks.calibration import calibrated
@@ -27,6 +27,9 @@ CENTROIDS_A_PX = 64
 BATCH = 20_000
 """Objects that are put in order and written at once."""
 
+RECENT = 32
+"""Tiles kept in memory at the end: a stretch of the curve through a batch of dense tissue touches about 20."""
+
 Kept = TypeVar("Kept")
 
 Found = Callable[[Cell, Task], Any]
@@ -36,48 +39,53 @@ Found = Callable[[Cell, Task], Any]
 def owned(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter[str]) -> Iterator[Objects]:
     """Bounded objects in Hilbert order over the slide, some thousands at a time.
 
-    The order comes from all centroids (16 bytes an object), so that it does not depend on the tiles; the objects
-    are then gathered from the few tiles that each stretch of the curve touches.
+    The order comes from all centroids, so that it does not depend on the tiles; the objects are then gathered from
+    the few tiles that each stretch of the curve touches. Held for the order: some 40 bytes an object.
     """
     del dropped  # what decoding took for a nucleus is kept
-    objects_of = _Recent(lambda cell: at_level0(found(cell, task), level0))
-    xy = [objects_of[cell].xy for cell in plan.cells]
-    tile = np.repeat(np.arange(len(xy)), [len(each) for each in xy])
-    row = np.concatenate([np.arange(len(each)) for each in xy]) if xy else np.zeros(0, np.int64)
-    order = by_place(np.concatenate(xy), level0) if xy else np.zeros(0, np.int64)
+    objects_of = _Recent(lambda cell: found(cell, task))
+    places = [place_of(objects_of[cell], level0) for cell in plan.cells]
+    ends = np.cumsum([len(each) for each in places], dtype=np.int64)
+    order = in_order(places)
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
-        batch_tiles = np.unique(tile[batch])
-        sets = [objects_of[plan.cells[i]].take(row[batch[tile[batch] == i]]) for i in batch_tiles]
-        taken = np.concatenate([np.flatnonzero(tile[batch] == i) for i in batch_tiles])
-        yield calibrated(join_objects(sets).take(np.argsort(taken)), task.calibration)
+        tile = np.searchsorted(ends, batch, side="right")
+        by_tile = np.argsort(tile, kind="stable")
+        tiles, first = np.unique(tile[by_tile], return_index=True)
+        sets = [
+            objects_of[plan.cells[i]].take(batch[mine] - (ends[i] - len(places[i])))
+            for i, mine in zip(tiles, np.split(by_tile, first[1:]), strict=True)
+        ]
+        objects = join_objects(sets).take(np.argsort(by_tile))
+        yield calibrated(at_level0(objects, level0), task.calibration)
 
 
 def joined(plan: Plan, task: Task, found: Found, level0: Frame, dropped: Counter[str]) -> Iterator[Objects]:
-    """Regions made whole across tiles, in Hilbert order; those that are too small or unsure are counted and left."""
-    fragments_of = _Recent(lambda cell: found(cell, task))
-    links = link((cell, fragments_of[cell].band) for cell in plan.cells)
-    groups = links.groups()
-    partial = {part for parts in groups.values() for part in parts}
-    frame = frame_of(task, plan.work, plan.model_mpp)
+    """Regions made whole across tiles, in Hilbert order; those that are too small or unsure are counted and left.
+
+    Each tile is read twice: for what links it to its neighbours, and for its regions. Held are the outlines of those
+    that count.
+    """
+    gathering = Gathering(link((cell, found(cell, task).band) for cell in plan.cells).groups())
     sets = []
     for cell in plan.cells:
-        fragments = fragments_of[cell]
-        single = np.array([(cell, n + 1) not in partial for n in range(len(fragments.place))], bool)
-        sets.append(regions.finished(fragments, single, task))
-    sets += [regions.finished_region(region, task) for region in whole_regions(fragments_of, groups.values())]
-    objects, reasons = regions.wanted(join_objects(sets) if sets else no_objects(frame, len(task.class_names)), task)
-    dropped.update(reasons)
-    if len(objects):
-        objects = at_level0(objects, level0)
-        yield calibrated(objects.take(by_place(objects.xy, level0)), task.calibration)
+        fragments = found(cell, task)
+        whole = [regions.finished(fragments, gathering.single(cell, fragments), task)]
+        whole += [regions.finished_region(region, task) for region in gathering.add(cell, fragments)]
+        objects, reasons = regions.wanted(join_objects(whole), task)
+        dropped.update(reasons)
+        if len(objects):
+            sets.append(at_level0(objects, level0))
+    order = in_order([place_of(objects, level0) for objects in sets])
+    if len(order):
+        yield calibrated(join_objects(sets).take(order), task.calibration)
 
 
 class _Recent(Generic[Kept]):
     """Something by tile, the last few kept."""
 
     def __init__(self, read: Callable[[Cell], Kept]) -> None:
-        self._read = lru_cache(maxsize=64)(read)
+        self._read = lru_cache(maxsize=RECENT)(read)
 
     def __getitem__(self, cell: Cell) -> Kept:
         return self._read(cell)
@@ -103,16 +111,33 @@ def at_level0(objects: Objects, level0: Frame) -> Objects:
     """
     moved = objects.to(level0, grid=LATTICE_PX)
     np.clip(moved.outlines.points, 0.0, [level0.width, level0.height], out=moved.outlines.points)
-    # The small step past a half keeps exact halves, which are common, on one side.
-    xy = np.floor(moved.xy * CENTROIDS_A_PX + 0.5 + 1e-6) / CENTROIDS_A_PX
-    return replace(moved, xy=xy, area=decoding.areas(moved.outlines))
+    return replace(moved, xy=_on_grid(moved.xy) / CENTROIDS_A_PX, area=decoding.areas(moved.outlines))
 
 
-def by_place(xy_level0: np.ndarray, level0: Frame) -> np.ndarray:
-    """int64 [n]: the order of these centroids along a Hilbert curve over the slide, ties by y and x."""
+def _on_grid(xy_level0: np.ndarray) -> np.ndarray:
+    """Centroids in steps of 1 / CENTROIDS_A_PX; the small step past a half keeps exact halves on one side."""
+    return np.floor(xy_level0 * CENTROIDS_A_PX + 0.5 + 1e-6)
+
+
+_PLACE = np.dtype([("curve", np.uint32), ("y", np.int32), ("x", np.int32)])
+"""Place along the Hilbert curve, and the centroid in steps of its lattice."""
+
+
+def place_of(objects: Objects, level0: Frame) -> np.ndarray:
+    """_PLACE [n]: where these objects come in the order of their centroids along a Hilbert curve over the slide."""
+    scale = np.array([objects.frame.mpp_x / level0.mpp_x, objects.frame.mpp_y / level0.mpp_y])
+    steps = _on_grid(objects.xy * scale)
     extent = max(level0.width, level0.height, 1.0)
-    x, y = np.floor(xy_level0 / extent * 65535).astype(np.int64).clip(0, 65535).T
-    return np.lexsort((xy_level0[:, 0], xy_level0[:, 1], hilbert(x, y, 16)))
+    x, y = np.floor(steps / CENTROIDS_A_PX / extent * 65535).astype(np.int64).clip(0, 65535).T
+    out = np.empty(len(objects), _PLACE)
+    out["curve"], out["x"], out["y"] = hilbert(x, y, 16), steps[:, 0], steps[:, 1]
+    return out
+
+
+def in_order(places: Sequence[np.ndarray]) -> np.ndarray:
+    """int64 [n]: the order of objects at these places, one set after the other; ties by y and x."""
+    every = np.concatenate([np.zeros(0, _PLACE), *places])
+    return np.lexsort((every["x"], every["y"], every["curve"]))
 
 
 SEAMS: Mapping[str, Callable[[Plan, Task, Found, Frame, Counter[str]], Iterator[Objects]]] = {

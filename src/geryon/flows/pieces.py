@@ -15,19 +15,14 @@ from geryon.tasks.task import Task
 Arrays = dict[str, np.ndarray]
 
 
-def packed(found: Mapping[str, Any]) -> Arrays:
-    """Named arrays of what was found in a tile: task name -> Objects, Fragments or a raster."""
-    out: Arrays = {}
-    for name, value in found.items():
-        for key, array in _arrays(value).items():
-            out[f"{name}/{key}"] = array
-    return out
+def packed(found: Mapping[str, Any]) -> dict[str, Arrays]:
+    """What was found in a tile, by task: Objects, Fragments or a raster as named arrays."""
+    return {name: _arrays(value) for name, value in found.items()}
 
 
 def unpacked(arrays: Mapping[str, np.ndarray], task: Task, frame: Frame) -> Any:
     """What was found for one task, in the task's frame."""
-    mine = {key.split("/", 1)[1]: value for key, value in arrays.items() if key.startswith(f"{task.name}/")}
-    return _READERS[task.seam](mine, frame)
+    return _READERS[task.seam](arrays, frame)
 
 
 def _arrays(value: Any) -> Arrays:
@@ -35,7 +30,8 @@ def _arrays(value: Any) -> Arrays:
         return {"raster": value}
     if isinstance(value, Fragments):
         edges = np.array([value.core.xmin, value.core.ymin, value.core.xmax, value.core.ymax])
-        return {"core": edges, "labels": value.labels, "band": value.band, "place": value.place, "sums": value.sums}
+        labels, band = _narrow(value.labels), _narrow(value.band)
+        return {"core": edges, "labels": labels, "band": band, "place": value.place, "sums": value.sums}
     outlines = value.outlines
     return {
         "xy": value.xy,
@@ -56,7 +52,16 @@ def _objects(a: Mapping[str, np.ndarray], frame: Frame) -> Objects:
 
 def _fragments(a: Mapping[str, np.ndarray], frame: Frame) -> Fragments:
     core = Box(frame, *(float(edge) for edge in a["core"]))
-    return Fragments(core=core, labels=a["labels"], band=a["band"], place=a["place"], sums=a["sums"])
+    return Fragments(core=core, labels=_wide(a["labels"]), band=_wide(a["band"]), place=a["place"], sums=a["sums"])
+
+
+def _narrow(labels: np.ndarray) -> np.ndarray:
+    """In the smallest type that holds them: few regions meet one tile."""
+    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
+
+
+def _wide(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.int32)
 
 
 _READERS = {"own": _objects, "join": _fragments, "place": lambda a, frame: a["raster"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from geryon.errors import UsageError
@@ -70,21 +70,26 @@ class Plan:
         core = Window(self.tiles.box(*cell), self.tiles.box(*cell)).at(frame).core
         return Window(core, core.grow(halo_px(task, frame)))
 
-    def needed(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The kept windows that these tiles look at, row by row."""
+    def looked_at(self, tiles: Iterable[Cell]) -> dict[Cell, list[Cell]]:
+        """Tile -> the kept windows that it looks at."""
         kept = set(self.kept)
-        seen: set[Cell] = set()
-        for cell in cells:
-            seen.update(self.windows.meeting(self.tiles.box(*cell).grow(self.look_px)))
-        return sorted(kept & seen)
+        boxes = {tile: self.tiles.box(*tile).grow(self.look_px) for tile in tiles}
+        return {tile: [w for w in self.windows.meeting(box) if w in kept] for tile, box in boxes.items()}
 
-    def last_row(self, row: int) -> int:
-        """The last row of windows that the tiles of a row look at."""
-        return math.ceil(((row + 1) * self.tiles.step + self.look_px) / self.windows.step) - 1
+    def needed(self, tiles: Iterable[Cell]) -> list[Cell]:
+        """The kept windows that these tiles look at, line by line along the shorter side of the slide."""
+        seen = {window for windows in self.looked_at(tiles).values() for window in windows}
+        is_wide = self.windows.columns > self.windows.rows
+        return sorted(seen, key=lambda cell: cell[::-1] if is_wide else cell)
 
-    def first_row(self, row: int) -> int:
-        """The first row of windows that the tiles of a row look at."""
-        return max(0, (row * self.tiles.step - self.look_px) // self.windows.step)
+    def most_windows(self, ahead: int) -> int:
+        """How many windows have to be held where tiles are decoded as soon as they can be, and so many come ahead.
+
+        The first window that a tile looks at is still needed when its last one comes: all lines of windows that it
+        meets but one, and a few of the last.
+        """
+        lines = math.ceil((self.tiles.step + 2 * self.look_px) / self.windows.step) + 1
+        return (lines - 1) * min(self.windows.rows, self.windows.columns) + lines + ahead
 
 
 def make_plan(

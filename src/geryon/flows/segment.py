@@ -15,11 +15,12 @@ import numpy as np
 from geryon import events
 from geryon.errors import InputError
 from geryon.flows.extras import Extras, complete
-from geryon.flows.finish import IN_PART, Ending, Look, Work, digest, part_name, unreadable_name, write_results
+from geryon.flows.finish import Ending, write_results
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.flows.question import Question, normalisation, question, refuse_another
+from geryon.flows.work import IN_PART, Look, Work, digest, part_name, unreadable_name
 from geryon.nets.cores import usable_cores
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
@@ -36,6 +37,8 @@ from geryon.store.run import RunRecord, is_whole, read_run, withdraw_run
 
 UNREADABLE_PX = 128
 """Side of the blocks in which a damaged window is read: what scanners write as one tile, at half a micrometre."""
+WINDOWS_AHEAD = 4
+"""Windows a lane that may come while tiles wait to be decoded, so that no lane runs dry."""
 Maps = dict[str, np.ndarray]
 """{"task/map": uint8 [y, x, channel]} of one window."""
 
@@ -151,7 +154,7 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
         lost = seen.unreadable[window.core_in_outer]
         is_left_out = bool(lost.all())
         name = unreadable_name(cell) if is_left_out else f"{IN_PART}{unreadable_name(cell)}"
-        parts.keep(name, {"window": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))})
+        parts.keep(name, {"window": {"cell": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))}})
         tell(events.Warned(text=_lost(seen, lost, window)))
         return None if is_left_out else work.stain(seen.image), window.outer
 
@@ -185,35 +188,44 @@ def _refuse_unreadable(slide: Slide, plan: Plan, parts: Parts) -> None:
 def decoded(
     net: Model, plan: Plan, todo: Sequence[Cell], maps: Iterator[tuple[Cell, Maps | None]]
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Each tile with what its tasks find in it, as soon as the windows it looks at are there."""
+    """Each tile with what its tasks find in it, as soon as the windows it looks at are there.
+
+    `maps` come in the order of `plan.needed`, None for a window that could not be read. A window is let go of when
+    the last tile that looks at it is decoded; Plan.most_windows says how many are held.
+    """
     mosaic = Mosaic(plan.windows, net.tasks)
-    rows = deque(sorted({row for row, _ in todo}))
+    looked_at = plan.looked_at(todo)
+    awaited = {tile: len(windows) for tile, windows in looked_at.items()}
+    lookers: dict[Cell, set[Cell]] = {}
+    for tile, windows in looked_at.items():
+        for window in windows:
+            lookers.setdefault(window, set()).add(tile)
+    under_way: deque[tuple[Cell, Future[dict[str, Any]]]] = deque()
+
+    def finish() -> tuple[Cell, dict[str, Any]]:
+        tile, future = under_way.popleft()
+        found = future.result()
+        for window in looked_at.pop(tile):
+            lookers[window].discard(tile)
+            if not lookers[window]:
+                mosaic.drop(window)
+        return tile, found
+
+    at_once = max(usable_cores(), net.engine.lanes * net.engine.batch)
+    most = plan.most_windows(ahead=WINDOWS_AHEAD * at_once)
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
-        under_way: deque[tuple[int, list[tuple[Cell, Future[dict[str, Any]]]]]] = deque()
-
-        def start(row: int) -> None:
-            cells = [cell for cell in todo if cell[0] == row]
-            under_way.append((row, [(cell, pool.submit(decode, net, plan, mosaic, cell)) for cell in cells]))
-
-        def finish() -> Iterator[tuple[Cell, dict[str, Any]]]:
-            row, futures = under_way.popleft()
-            yield from ((cell, future.result()) for cell, future in futures)
-            mosaic.forget_above(plan.first_row(row + 1))
-
-        for cell, found in maps:
-            while rows and plan.last_row(rows[0]) < cell[0]:
-                start(rows.popleft())
-                if len(under_way) > 1:
-                    yield from finish()
-            while under_way and all(future.done() for _, future in under_way[0][1]):
-                yield from finish()
+        for window, found in maps:
             if found is not None:
-                window = plan.window(cell)
-                mosaic.put(cell, clipped(core_of(found, window), window))
-        for row in rows:
-            start(row)
+                place = plan.window(window)
+                mosaic.put(window, clipped(core_of(found, place), place))
+            for tile in sorted(lookers[window]):
+                awaited[tile] -= 1
+                if not awaited[tile]:
+                    under_way.append((tile, pool.submit(decode, net, plan, mosaic, tile)))
+            while under_way and (len(mosaic.blocks) >= most or under_way[0][1].done()):
+                yield finish()
         while under_way:
-            yield from finish()
+            yield finish()
 
 
 def decode(net: Model, plan: Plan, mosaic: Mosaic, cell: Cell) -> dict[str, Any]:
@@ -232,8 +244,8 @@ def read_window(slide: Slide, outer: Box) -> Salvaged:
     past = max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)
     image = mirrored(seen.image, past)
     if seen.fault is None:
-        return Salvaged(image, np.zeros(image.shape[:2], bool), None)
-    return Salvaged(image, mirrored(seen.unreadable[..., None], past)[..., 0], seen.fault)
+        return Salvaged(image, np.broadcast_to(np.False_, image.shape[:2]), None)
+    return Salvaged(image, mirrored(seen.unreadable.view(np.uint8), past).view(bool), seen.fault)
 
 
 def _lost(seen: Salvaged, lost: np.ndarray, window: Window) -> str:

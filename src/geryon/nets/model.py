@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from geryon.errors import UsageError
@@ -19,8 +20,8 @@ from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument, file_sha256, read_document, read_tensors
 from geryon.space.boxes import Box, Frame
 from geryon.space.holding import held
-from geryon.space.objects import Objects, join_objects, no_objects
-from geryon.space.seams import Fragments, link, whole_regions
+from geryon.space.objects import Objects, join_objects
+from geryon.space.seams import Fragments, Gathering, link
 from geryon.space.windows import Tiling, Window
 from geryon.tasks import regions
 from geryon.tasks.calibration import calibrated
@@ -218,7 +219,7 @@ def mirrored(image: np.ndarray, margins: tuple[int, int, int, int]) -> np.ndarra
     above, below, left, right = margins
     if not any(margins):
         return np.ascontiguousarray(image)
-    return np.pad(image, ((above, below), (left, right), (0, 0)), mode="reflect")
+    return cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REFLECT_101)
 
 
 def clipped(maps: MapsOfWindow, window: Window) -> MapsOfWindow:
@@ -236,12 +237,7 @@ def clipped(maps: MapsOfWindow, window: Window) -> MapsOfWindow:
 def whole_objects(fragments: Fragments, task: Task) -> Objects:
     """The regions of one window that holds everything."""
     cell = (0, 0)
-    groups = link([(cell, fragments.band)]).groups()
-    single = np.ones(len(fragments.place), bool)
-    for parts in groups.values():
-        for _, number in parts:
-            single[number - 1] = False
-    found = [regions.finished(fragments, single, task)]
-    found += [regions.finished_region(r, task) for r in whole_regions({cell: fragments}, groups.values())]
-    every = join_objects(found) if found else no_objects(fragments.core.frame, len(task.class_names))
-    return regions.wanted(every, task)[0]
+    gathering = Gathering(link([(cell, fragments.band)]).groups())
+    found = [regions.finished(fragments, gathering.single(cell, fragments), task)]
+    found += [regions.finished_region(region, task) for region in gathering.add(cell, fragments)]
+    return regions.wanted(join_objects(found), task)[0]

@@ -30,10 +30,9 @@ class Mosaic:
         """Keep the maps of a window's core."""
         self.blocks[cell] = maps
 
-    def forget_above(self, row: int) -> None:
-        """Drop the windows of the rows before this one."""
-        for cell in [cell for cell in self.blocks if cell[0] < row]:
-            del self.blocks[cell]
+    def drop(self, cell: Cell) -> None:
+        """Let go of a window, where it is kept."""
+        self.blocks.pop(cell, None)
 
     def region(self, task: Task, window: Window) -> MapsOfWindow:
         """{map: uint8 [y, x, channel]} over the outer box of a window in the task's frame."""

@@ -113,7 +113,7 @@ def detail_of(patch: Image | None) -> float | None:
     """
     if patch is None:
         return None
-    grey = cv2.GaussianBlur(patch.mean(axis=2, dtype=np.float32), (0, 0), 0.7)
+    grey = cv2.GaussianBlur(ink.grey_of(patch), (0, 0), 0.7)
     contrast = float(grey.var())
     if contrast < FLAT_VARIANCE:
         return None

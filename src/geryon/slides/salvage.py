@@ -30,7 +30,7 @@ def salvaged(slide: Slide, box: Box, block_px: int) -> Salvaged:
     mpp = box.frame.mpp_x
     try:
         image = slide.read(box, mpp)
-        return Salvaged(image, np.zeros(image.shape[:2], bool), None)
+        return Salvaged(image, np.broadcast_to(np.False_, image.shape[:2]), None)
     except InputError as error:
         fault = error
     image = np.full((*box.shape, 3), 255, np.uint8)

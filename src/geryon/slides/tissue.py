@@ -148,11 +148,13 @@ def glass_colour(image: Image) -> np.ndarray:
     """
     step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / GLASS_PX)))
     image = image[::step, ::step]  # a colour needs no more
-    grey = image.mean(axis=2, dtype=np.float32)
+    grey = ink.grey_of(image)
     bright = grey > 0.75 * np.percentile(grey, 99)
     rough = cv2.blur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (5, 5)) > 6
-    pale = image.max(axis=2).astype(np.float32) - image.min(axis=2) < 60
-    never_scanned = (image >= 254).all(axis=2)
+    red, green, blue = (image[..., c] for c in range(3))
+    brightest, darkest = (each(each(red, green), blue) for each in (np.maximum, np.minimum))
+    pale = brightest - darkest < 60
+    never_scanned = darkest >= 254
     smooth = image[bright & ~rough & pale & ~never_scanned]
     if len(smooth) < 0.005 * grey.size:
         if np.count_nonzero(never_scanned) >= 0.005 * grey.size:

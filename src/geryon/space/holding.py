@@ -27,10 +27,9 @@ def holders(xy: np.ndarray, area: np.ndarray, tree: shapely.STRtree) -> np.ndarr
     if len(xy) == 0 or len(tree.geometries) == 0:
         return out
     points, held_by = tree.query(shapely.points(xy), predicate="intersects")
-    fits = shapely.area(tree.geometries[held_by]) >= area[points]
-    points, held_by = points[fits], held_by[fits]
-    for i in range(len(points) - 1, -1, -1):
-        out[points[i]] = held_by[i]
+    fits = shapely.area(tree.geometries)[held_by] >= area[points]
+    points, first = np.unique(points[fits], return_index=True)
+    out[points] = held_by[fits][first]
     return out
 
 

@@ -44,13 +44,8 @@ class Outlines:
 
     def take(self, index: np.ndarray) -> Outlines:
         """The outlines of the objects at `index` (int64), in that order."""
-        rings = ranges(self.object_at[index], self.object_at[index + 1])
-        points = ranges(self.ring_at[rings], self.ring_at[rings + 1])
-        return Outlines(
-            points=self.points[points],
-            ring_at=offsets(self.ring_at[rings + 1] - self.ring_at[rings]),
-            object_at=offsets(self.object_at[index + 1] - self.object_at[index]),
-        )
+        points, ring_at, object_at = _taken(self.points, self.ring_at, self.object_at, index)
+        return Outlines(points=points, ring_at=ring_at, object_at=object_at)
 
     def scaled(self, x: float, y: float, grid: float = 0.0) -> Outlines:
         """Multiplied by x and y; rounded to multiples of `grid` where that is positive."""
@@ -177,3 +172,23 @@ def ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     lengths = ends - starts
     at = offsets(lengths)
     return np.repeat(starts - at[:-1], lengths) + np.arange(at[-1])
+
+
+@numba.njit(cache=True, nogil=True)
+def _taken(points, ring_at, object_at, index):  # type: ignore[no-untyped-def]
+    rings, n = 0, 0
+    for i in index:
+        rings += object_at[i + 1] - object_at[i]
+        n += ring_at[object_at[i + 1]] - ring_at[object_at[i]]
+    out = np.empty((n, 2), points.dtype)
+    out_ring_at, out_object_at = np.zeros(rings + 1, np.int64), np.zeros(len(index) + 1, np.int64)
+    ring, at = 0, 0
+    for k, i in enumerate(index):
+        for r in range(object_at[i], object_at[i + 1]):
+            for j in range(ring_at[r], ring_at[r + 1]):
+                out[at, 0], out[at, 1] = points[j, 0], points[j, 1]
+                at += 1
+            ring += 1
+            out_ring_at[ring] = at
+        out_object_at[k + 1] = ring
+    return out, out_ring_at, out_object_at

@@ -7,12 +7,13 @@ gives the components that one pass over the whole slide would give.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import find_objects
 
-from geryon.space.boxes import Box
+from geryon.space.boxes import Box, Frame
 
 LINK_PX = 6
 """Width of the band along a tile's edges: a core takes back at most that many pixels of rim."""
@@ -99,8 +100,9 @@ def _sides(band: np.ndarray) -> dict[str, np.ndarray]:
 def _join_equal(links: Links, first: tuple[Cell, np.ndarray], second: tuple[Cell, np.ndarray]) -> None:
     a, b = first[1], second[1]
     both = (a > 0) & (b > 0)
-    for x, y in np.unique(np.stack([a[both], b[both]], axis=1), axis=0):
-        links.join((first[0], int(x)), (second[0], int(y)))
+    if both.any():
+        for pair in np.unique(a[both].astype(np.int64) << 32 | b[both]):
+            links.join((first[0], int(pair >> 32)), (second[0], int(pair & 0xFFFFFFFF)))
 
 
 def _join_corner(links: Links, rows: dict, other: Cell, cell: Cell, sides: Mapping[str, np.ndarray]) -> None:
@@ -127,32 +129,69 @@ class Region:
     """int64 [channel]"""
 
 
-def whole_regions(fragments_of: Mapping[Cell, Fragments] | object, groups: Iterable[list[Part]]) -> Iterator[Region]:
-    """The regions that have several parts, one at a time; `fragments_of[cell]` gives a tile's fragments."""
-    for parts in groups:
-        pieces = [(fragments_of[cell], number) for cell, number in parts]  # type: ignore[index]
-        pieces = [(f, n) for f, n in pieces if f.place[n - 1, 0] > 0]
-        if pieces:
-            yield _whole(pieces)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """What lies of one region in one tile."""
+
+    frame: Frame
+    x: int
+    y: int
+    """Of the mask's corner, in the frame."""
+    mask: np.ndarray
+    place: np.ndarray
+    sums: np.ndarray
 
 
-def _whole(pieces: list[tuple[Fragments, int]]) -> Region:
-    boxes = [_bounds(f, n) for f, n in pieces]
-    x0, y0 = min(b[0] for b in boxes), min(b[1] for b in boxes)
-    x1, y1 = max(b[2] for b in boxes), max(b[3] for b in boxes)
+class Gathering:
+    """Puts the regions of several parts together while their tiles pass by, each tile once.
+
+    Held are the masks of the regions that wait for a part.
+    """
+
+    def __init__(self, groups: Mapping[Part, Sequence[Part]]) -> None:
+        self._root = {part: root for root, parts in groups.items() for part in parts}
+        self._awaited = {root: len(parts) for root, parts in groups.items()}
+        self._pieces: dict[Part, list[_Piece]] = {}
+
+    def single(self, cell: Cell, fragments: Fragments) -> np.ndarray:
+        """bool [n]: the fragments of a tile that are whole regions."""
+        return np.array([(cell, n + 1) not in self._root for n in range(len(fragments.place))], bool)
+
+    def add(self, cell: Cell, fragments: Fragments) -> Iterator[Region]:
+        """The regions of which this tile holds the last part."""
+        if not any((cell, n + 1) in self._root for n in range(len(fragments.place))):
+            return
+        boxes = find_objects(fragments.labels, len(fragments.place))
+        for n in range(1, len(fragments.place) + 1):
+            root = self._root.get((cell, n))
+            if root is None:
+                continue
+            if fragments.place[n - 1, 0] > 0:
+                self._pieces.setdefault(root, []).append(_piece(fragments, n, boxes[n - 1]))
+            self._awaited[root] -= 1
+            if not self._awaited[root] and root in self._pieces:
+                yield _whole(self._pieces.pop(root))
+
+
+def _piece(fragments: Fragments, number: int, at: tuple[slice, slice]) -> _Piece:
+    x, y = round(fragments.core.xmin), round(fragments.core.ymin)
+    count, sx, sy = fragments.place[number - 1]
+    return _Piece(
+        frame=fragments.core.frame,
+        x=x + at[1].start,
+        y=y + at[0].start,
+        mask=fragments.labels[at] == number,
+        place=np.array([count, sx + count * x, sy + count * y]),
+        sums=fragments.sums[number - 1],
+    )
+
+
+def _whole(pieces: list[_Piece]) -> Region:
+    x0, y0 = min(p.x for p in pieces), min(p.y for p in pieces)
+    x1, y1 = max(p.x + p.mask.shape[1] for p in pieces), max(p.y + p.mask.shape[0] for p in pieces)
     mask = np.zeros((y1 - y0, x1 - x0), bool)
-    place = np.zeros(3, np.int64)
-    for (f, n), (bx0, by0, bx1, by1) in zip(pieces, boxes, strict=True):
-        cx, cy = round(f.core.xmin), round(f.core.ymin)
-        mask[by0 - y0 : by1 - y0, bx0 - x0 : bx1 - x0] |= f.labels[by0 - cy : by1 - cy, bx0 - cx : bx1 - cx] == n
-        count, sx, sy = f.place[n - 1]
-        place += (count, sx + count * cx, sy + count * cy)
-    total = np.sum([f.sums[n - 1] for f, n in pieces], axis=0)
-    return Region(box=Box(pieces[0][0].core.frame, x0, y0, x1, y1), mask=mask, place=place, sums=total)
-
-
-def _bounds(f: Fragments, number: int) -> tuple[int, int, int, int]:
-    mask = f.labels == number
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = round(f.core.xmin), round(f.core.ymin)
-    return x + int(columns[0]), y + int(rows[0]), x + int(columns[-1]) + 1, y + int(rows[-1]) + 1
+    for p in pieces:
+        rows, columns = p.mask.shape
+        mask[p.y - y0 : p.y - y0 + rows, p.x - x0 : p.x - x0 + columns] |= p.mask
+    place, sums = (np.sum([getattr(p, name) for p in pieces], axis=0) for name in ("place", "sums"))
+    return Region(box=Box(pieces[0].frame, x0, y0, x1, y1), mask=mask, place=place, sums=sums)

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from geryon import errors, events
 from geryon.atomic import host, is_running, remove, whole_file
@@ -58,18 +59,11 @@ class Parts:
     ) -> None:
         self.close()
 
-    def keep(self, name: str, payload: Mapping[str, np.ndarray | pa.Table]) -> None:
-        """Store the piece `name`, whole or not at all; arrays of Python objects are refused."""
-        with whole_file(self._path(name)) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
-            for key, value in payload.items():
-                kind = "arrow" if isinstance(value, pa.Table) else "npy"
-                with file.open(f"{key}.{kind}", "w", force_zip64=True) as member:
-                    if isinstance(value, pa.Table):
-                        options = pa.ipc.IpcWriteOptions(compression="zstd")
-                        with pa.ipc.new_stream(member, value.schema, options=options) as stream:
-                            stream.write_table(value)
-                    else:
-                        np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+    def keep(self, name: str, sections: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Store the piece `name`, whole or not at all; arrays of Python objects are refused (ValueError)."""
+        with whole_file(self._path(name), lasting=False) as temporary, zipfile.ZipFile(temporary, "w") as file:
+            for section, arrays in sections.items():
+                file.writestr(_member(section), _saved(arrays))
         self._good.add(name)
         self.renew()
 
@@ -80,16 +74,16 @@ class Parts:
         self.renew()
         return name in self._good
 
-    def read(self, name: str) -> dict[str, np.ndarray | pa.Table]:
-        """The piece as it was kept; KeyError where `has` is False."""
+    def read(self, name: str, section: str) -> dict[str, np.ndarray]:
+        """One section of the piece as it was kept; KeyError where it is missing or a byte of it is another."""
         try:
             with zipfile.ZipFile(self._path(name)) as file:
-                payload = {key.rpartition(".")[0]: _member(file, key) for key in file.namelist()}
+                arrays = load(file.read(_member(section)))
         except _BROKEN as error:
             self._good.discard(name)
             raise KeyError(name) from error
         self.renew()
-        return payload
+        return arrays
 
     def names(self) -> list[str]:
         """The pieces that `has` is True for, sorted."""
@@ -146,19 +140,19 @@ class Parts:
             temporary.write_text(key, encoding="utf-8")
 
 
-_BROKEN = (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, pa.ArrowInvalid)
+_BROKEN = (OSError, zipfile.BadZipFile, EOFError, ValueError, KeyError, NotImplementedError, SafetensorError)
 
 
-def _member(file: zipfile.ZipFile, key: str) -> Any:
-    """Read to the end, for only there the checksum is compared."""
-    with file.open(key) as member:
-        if key.endswith(".arrow"):
-            value: Any = pa.ipc.open_stream(member.read()).read_all()
-        else:
-            value = np.lib.format.read_array(member, allow_pickle=False)
-            if member.read():
-                raise ValueError("bytes after the array")
-    return value
+def _member(section: str) -> str:
+    """The name of a section in the zip archive that a piece is; its checksum there is compared at each read."""
+    return f"{section}.safetensors"
+
+
+def _saved(arrays: Mapping[str, np.ndarray]) -> bytes:
+    try:
+        return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    except SafetensorError as error:
+        raise ValueError(f"can't be kept: {error}") from error
 
 
 def _is_good(path: Path) -> bool:

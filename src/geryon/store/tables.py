@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +18,19 @@ from geryon.atomic import whole_file
 from geryon.errors import InputError, UsageError
 from geryon.space.boxes import Box
 from geryon.space.objects import Objects
+from geryon.store.columns import (
+    BBOX,
+    BBOX_TYPE,
+    CLASS_TYPE,
+    bbox_column,
+    chunked,
+    class_column,
+    float_column,
+    geometry_column,
+    plain_column,
+    plain_values,
+)
 from geryon.store.run import RunRecord, read_run
-from geryon.store.wkb import sizes, wkb_from_outlines
 
 ROWS = 50_000
 """Rows of a row group: what a box query reads at least."""
@@ -29,10 +41,6 @@ GEOMETRY_LEVEL = 7
 PAGE_BYTES = 200 << 10
 """zstd has tables of settings by input size; those for up to 256 KiB suit outlines better than the next."""
 
-BBOX = ("xmin", "ymin", "xmax", "ymax")
-_BBOX_TYPE = pa.struct([pa.field(name, pa.float32(), nullable=False) for name in BBOX])
-_CLASS_TYPE = pa.dictionary(pa.int32(), pa.string())
-
 
 def objects_schema(class_names: Sequence[str], *, holder_name: str = "", measures: Sequence[str] = ()) -> pa.Schema:
     """The columns of `objects/<task>.parquet` as design.md lists them; `holder_name` "" leaves that column out."""
@@ -40,11 +48,11 @@ def objects_schema(class_names: Sequence[str], *, holder_name: str = "", measure
         pa.field("id", pa.uint64(), nullable=False),
         pa.field("x", pa.float32(), nullable=False),
         pa.field("y", pa.float32(), nullable=False),
-        pa.field("bbox", _BBOX_TYPE, nullable=False),
+        pa.field("bbox", BBOX_TYPE, nullable=False),
         pa.field("geometry", pa.binary(), nullable=False),
     ]
     if class_names:
-        fields.append(pa.field("class", _CLASS_TYPE))
+        fields.append(pa.field("class", CLASS_TYPE))
     fields.append(pa.field("score", pa.uint8(), nullable=False))
     fields += [pa.field(f"p_{name}", pa.uint8(), nullable=False) for name in class_names]
     fields.append(pa.field("area_um2", pa.float32(), nullable=False))
@@ -71,21 +79,21 @@ def objects_table(
         "id": np.asarray(ids, np.uint64),
         "x": objects.xy[:, 0].astype(np.float32),
         "y": objects.xy[:, 1].astype(np.float32),
-        "bbox": _bbox_column(objects),
-        "geometry": _geometry_column(objects),
+        "bbox": bbox_column(objects),
+        "geometry": geometry_column(objects),
         "score": objects.score,
         "area_um2": np.asarray(area_um2, np.float32),
         **{f"p_{name}": np.ascontiguousarray(objects.p[:, k]) for k, name in enumerate(class_names)},
-        **{name: pa.array(np.asarray(value, np.float32), from_pandas=True) for name, value in measures.items()},
+        **{name: float_column(value) for name, value in measures.items()},
     }
     if class_names:
-        columns["class"] = _class_column(objects.p, class_names)
+        columns["class"] = class_column(objects.p, class_names)
     if holder is not None:
-        columns[holder_name] = pa.array(np.asarray(holder, np.uint64), mask=np.asarray(holder) == 0)
+        columns[holder_name] = plain_column(np.asarray(holder, np.uint64), missing=np.asarray(holder) == 0)
     schema = objects_schema(
         class_names, holder_name=holder_name if holder is not None else "", measures=tuple(measures)
     )
-    return pa.Table.from_arrays([_chunked(columns[name]) for name in schema.names], schema=schema)
+    return pa.Table.from_arrays([chunked(columns[name]) for name in schema.names], schema=schema)
 
 
 def hilbert(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
@@ -97,26 +105,31 @@ def hilbert(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
     [0, 1, 2, 3]
     """
     assert 0 < order <= 31
-    x, y = np.array(x, np.uint64), np.array(y, np.uint64)
-    place = np.zeros(x.shape, np.uint64)
-    one = np.uint64(1)
-    for level in range(order - 1, -1, -1):
-        bit = np.uint64(level)
-        right, low = (x >> bit) & one, (y >> bit) & one
-        place = (place << np.uint64(2)) | ((np.uint64(3) * right) ^ low)
-        inner = (one << bit) - one
-        x, y = x & inner, y & inner
-        turned = (low == 0) & (right == 1)
-        x, y = np.where(turned, inner - x, x), np.where(turned, inner - y, y)
-        x, y = np.where(low == 0, y, x), np.where(low == 0, x, y)
-    return place
+    return _along_curve(np.array(x, np.int64), np.array(y, np.int64), order).astype(np.uint64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _along_curve(x, y, order):  # type: ignore[no-untyped-def]
+    out = np.empty(len(x), np.int64)
+    for i in range(len(x)):
+        u, v, place = x[i], y[i], 0
+        for bit in range(order - 1, -1, -1):
+            right, low = (u >> bit) & 1, (v >> bit) & 1
+            place = (place << 2) | ((3 * right) ^ low)
+            inner = (1 << bit) - 1
+            u, v = u & inner, v & inner
+            if low == 0:
+                u, v = (inner - v, inner - u) if right else (v, u)
+        out[i] = place
+    return out
 
 
 class TableWriter:
     """Streams tables of one schema into a GeoParquet file that appears whole or not at all.
 
     Rows keep their order; row groups depend on the rows alone, not on how they were handed over, so the
-    same rows give the same bytes. Held in memory: at most one row group and the table just written.
+    same rows give the same bytes. One row group is encoded in a thread of its own while the next is gathered; held in
+    memory are these two and the table just written.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, rows: int = ROWS, level: int = GEOMETRY_LEVEL) -> None:
@@ -126,6 +139,8 @@ class TableWriter:
         self._waiting: list[pa.Table] = []
         self._waiting_rows = self._waiting_bytes = 0
         self._box = np.array([np.inf, np.inf, -np.inf, -np.inf])
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._encoding: Future[None] | None = None
 
     def __enter__(self) -> TableWriter:
         temporary = self._file.__enter__()
@@ -142,9 +157,12 @@ class TableWriter:
         try:
             if error is None:
                 self._flush(at_end=True)
+                self._encoded()
                 self._writer.add_key_value_metadata({"geo": geo_metadata(self._box)})
+            self._encoder.shutdown()
             self._writer.close()
         except BaseException as fault:
+            self._encoder.shutdown()
             self._writer.is_open = False
             self._file.__exit__(type(fault), fault, fault.__traceback__)
             raise
@@ -154,7 +172,8 @@ class TableWriter:
         """Append the rows of `table`."""
         if table.num_rows == 0:
             return
-        table = table.cast(self.schema)
+        if table.schema != self.schema:
+            table = table.cast(self.schema)  # imports all of pyarrow's functions, so not for nothing
         self._waiting.append(table)
         self._waiting_rows += table.num_rows
         self._waiting_bytes += int(_lengths(table).sum())
@@ -165,7 +184,7 @@ class TableWriter:
         for chunk in bbox.chunks:
             for k, (name, best) in enumerate(zip(BBOX, (min, min, max, max), strict=True)):
                 if len(chunk):
-                    values = chunk.field(name).to_numpy()
+                    values = plain_values(chunk.field(name))
                     self._box[k] = best(self._box[k], values.min() if k < 2 else values.max())
 
     def _flush(self, *, at_end: bool) -> None:
@@ -176,10 +195,17 @@ class TableWriter:
             lengths = _lengths(table)
             n = min(self._rows, max(1, int(np.searchsorted(np.cumsum(lengths), GEOMETRY_BYTES, side="right"))))
             group = table.slice(0, n).unify_dictionaries().combine_chunks()
-            self._writer.write_table(group, row_group_size=n)
+            self._encoded()
+            self._encoding = self._encoder.submit(self._writer.write_table, group, row_group_size=n)
             rest = table.slice(n)
             self._waiting = [rest] if rest.num_rows else []
             self._waiting_rows, self._waiting_bytes = rest.num_rows, int(lengths[n:].sum())
+
+    def _encoded(self) -> None:
+        """Wait for the row group under way; what went wrong there is raised here."""
+        if self._encoding is not None:
+            self._encoding.result()
+            self._encoding = None
 
 
 def geo_metadata(box: np.ndarray) -> str:
@@ -276,37 +302,6 @@ def _level0(box: Box | Sequence[float], record: RunRecord) -> tuple[float, float
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
-def _bbox_column(objects: Objects) -> pa.StructArray:
-    """Rounded outwards to float32, so that a box always covers its outline."""
-    boxes = objects.outlines.boxes()
-    near = boxes.astype(np.float32)
-    low = np.where(near > boxes, np.nextafter(near, np.float32(-np.inf)), near)
-    high = np.where(near < boxes, np.nextafter(near, np.float32(np.inf)), near)
-    edges = [low[:, 0], low[:, 1], high[:, 2], high[:, 3]]
-    return pa.StructArray.from_arrays([pa.array(e, pa.float32()) for e in edges], fields=list(_BBOX_TYPE))
-
-
-def _geometry_column(objects: Objects) -> pa.ChunkedArray:
-    """WKB in chunks of at most 1 GiB, for an Arrow binary array ends at 2."""
-    part = np.cumsum(sizes(objects.outlines)) >> 30
-    cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(objects)]
-    pieces = [np.arange(a, b) for a, b in pairwise(cuts)]
-    outlines = [objects.outlines] if len(pieces) == 1 else [objects.outlines.take(piece) for piece in pieces]
-    return pa.chunked_array([wkb_from_outlines(o) for o in outlines], pa.binary())
-
-
-def _class_column(p: np.ndarray, class_names: tuple[str, ...]) -> pa.DictionaryArray:
-    """The class of highest probability, the first of equals; null where all are 0."""
-    best = pa.array(p.argmax(axis=1).astype(np.int32), mask=p.max(axis=1) == 0)
-    return pa.DictionaryArray.from_arrays(best, pa.array(class_names, pa.string()))
-
-
-def _chunked(column: Any) -> pa.ChunkedArray:
-    if isinstance(column, pa.ChunkedArray):
-        return column
-    return pa.chunked_array([column if isinstance(column, pa.Array) else pa.array(column)])
-
-
 def _lengths(table: pa.Table) -> np.ndarray:
     """int64 [row]: bytes of each geometry."""
     chunks = [c for c in table["geometry"].chunks if len(c)]
@@ -315,7 +310,7 @@ def _lengths(table: pa.Table) -> np.ndarray:
 
 
 def _field(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    parts = [chunk.field(name).to_numpy() for chunk in column.chunks]
+    parts = [plain_values(chunk.field(name)) for chunk in column.chunks]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
