@@ -54,7 +54,7 @@ def write_results(work: Work, parts: Parts, look: Look, ending: Ending) -> RunRe
         windows=sum(name.startswith("unreadable-") for name in kept),
         in_part=sum(name.startswith(IN_PART) for name in kept),
     )
-    tasks = {name: w.done for name, w in written.items()}
+    tasks = {task.name: written[task.name].done for task in work.net.tasks}
     record = replace(_record(work, look, tasks, files, lost), quality=shares, seconds=seconds)
     record = with_extras(work.slide, record, ending.extras, holding(parts, ending.tell))
     record = write_run(work.folder, replace(record, peak_memory_bytes=peak_memory_bytes()))

@@ -51,7 +51,7 @@ class Holders:
 
 
 def write_tasks(work: Work, found: Found, pool: ThreadPoolExecutor, tell: events.Tell) -> dict[str, Future[Written]]:
-    """{task: its file, under way}, in the order of the model.
+    """{task: its file, under way}.
 
     Holders go first, so that what lies in them can name them. A pool takes its jobs in order, so one that waits for
     its holders never keeps them from being made.
@@ -68,7 +68,7 @@ def write_tasks(work: Work, found: Found, pool: ThreadPoolExecutor, tell: events
             job = partial(_write_objects, work, task, found, held.get(task.within), mine)
             held[task.name] = mine
         under_way[task.name] = pool.submit(_told, task, job, tell)
-    return {t.name: under_way[t.name] for t in work.net.tasks}
+    return under_way
 
 
 def _told(task: Task, job: Callable[[], Written], tell: events.Tell) -> Written:
