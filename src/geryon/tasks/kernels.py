@@ -4,7 +4,8 @@ Integers because the same pixels must give the same objects wherever a window li
 filters of image libraries round differently at different alignments. Pixels inside are listed, so that later
 passes touch no others; no array grows inside a loop, as counting who holds it costs more than the loop itself.
 
-Compiled code is kept beside this file, or in the user's cache folder where that may not be written.
+Compiled code is kept beside this file, or in the user's cache folder where that may not be written; where neither may,
+NUMBA_CACHE_DIR has to name a folder.
 """
 
 from __future__ import annotations
