@@ -76,9 +76,10 @@ def _between(crossings, rows, columns):  # type: ignore[no-untyped-def]
     n = 0
     for k in range(0, len(crossings), 2):
         line = crossings[k] // (columns + 1)
-        at = line % rows * columns + crossings[k] % (columns + 1)
+        i = line // rows
+        at = (line - i * rows) * columns + crossings[k] - line * (columns + 1)
         for step in range(crossings[k + 1] - crossings[k]):
-            number[n + step], pixel[n + step] = line // rows, at + step
+            number[n + step], pixel[n + step] = i, at + step
         n += crossings[k + 1] - crossings[k]
     return number, pixel
 

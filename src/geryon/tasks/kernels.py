@@ -4,7 +4,8 @@ Integers because the same pixels must give the same objects wherever a window li
 filters of image libraries round differently at different alignments. Pixels inside are listed, so that later
 passes touch no others; no array grows inside a loop, as counting who holds it costs more than the loop itself.
 
-Compiled code is kept beside this file, or in the user's cache folder where that may not be written.
+Compiled code is kept beside this file, or in the user's cache folder where that may not be written; where neither may,
+NUMBA_CACHE_DIR has to name a folder.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def collect(objects, places, right, width, hearts, radius):  # type: ignore[no-u
     `objects` is int32 [pixel]: the object that a listed pixel is asked for, 0 for none. An object is what is
     4-connected to its heart among the pixels that belong to it and lie no farther than `radius` pixels from it.
     """
-    half = _half_widths(radius)
+    half, rows, columns = _half_widths(radius), hearts // width, hearts % width
     runs = np.empty((len(places), 4), np.int32)
     parent = np.empty(len(places), np.int32)
     heart_run = np.full(len(hearts) + 1, -1, np.int32)
@@ -218,8 +219,7 @@ def collect(objects, places, right, width, hearts, radius):  # type: ignore[no-u
             here, y = n, start // width
         while right[k - 1] and objects[k] == label:
             k += 1
-        heart = hearts[label - 1]
-        dy, hx = abs(heart // width - y), heart % width
+        dy, hx = abs(rows[label - 1] - y), columns[label - 1]
         if dy > radius:
             continue
         x0, x1 = max(start - y * width, hx - half[dy]), min(places[k - 1] + 1 - y * width, hx + half[dy] + 1)

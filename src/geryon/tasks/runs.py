@@ -58,7 +58,10 @@ def sums(runs, n, values, coarse):  # type: ignore[no-untyped-def]
         place[i, 0] += x1 - x0
         place[i, 1] += (x1 - x0) * (x0 + x1 - 1) // 2
         place[i, 2] += (x1 - x0) * y
-        row, first, last = min(y // coarse, rows - 1), x0 // coarse, (x1 - 1) // coarse
+        row, first, last = y, x0, x1 - 1
+        if coarse > 1:  # a division takes as long as a run's sum
+            row, first, last = y // coarse, x0 // coarse, (x1 - 1) // coarse
+        row = min(row, rows - 1)
         before, after = x0 - first * coarse, (last + 1) * coarse - x1
         for c in range(channels):
             whole = max(0, last + 1 - max(first, columns)) * np.int64(values[row, columns - 1, c])
