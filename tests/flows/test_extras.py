@@ -489,7 +489,8 @@ def test_exports_and_readers_carry_them(fresh: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_adds_them(picture: Path, fresh: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geryon.flows.segment.load_model", lambda name, **more: dying(oracle(WORLD), 0))
+    for flow in ("segment", "segment_all"):
+        monkeypatch.setattr(f"geryon.flows.{flow}.load_model", lambda name, **more: dying(oracle(WORLD), 0))
     monkeypatch.setattr("geryon.flows.segment.cutting_of", lambda net, **more: CUTTING)
     words = ["segment", str(picture), "--out", str(out), "--mpp", str(MPP), "--quiet"]
     assert main([*words, "--labels", "--measures", "shape,stain"]) == 0

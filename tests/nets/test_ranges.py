@@ -15,7 +15,7 @@ from geryon.nets.engine import open_engine
 from geryon.nets.engines import openvino_
 from geryon.nets.ranges import ranges_of, spread
 from geryon.nets.weights import read_document, save_model
-from tests.nets.test_engines import HEADS, PLACE, cache, images, model  # noqa: F401 (the fixture)
+from tests.nets.test_engines import HEADS, PLACE, images, model, shared_cache  # noqa: F401 (the fixture)
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the package openvino is not installed")
 

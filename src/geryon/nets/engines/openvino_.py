@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -22,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from geryon.errors import MissingPartError, UsageError
+from geryon.atomic import whole_file
+from geryon.errors import GeryonError, MissingPartError, UsageError
 from geryon.nets.cores import has_amx, has_vnni, usable_cores
 from geryon.nets.engine import MapsOfWindow
 from geryon.nets.hub import cache_folder
@@ -122,12 +122,11 @@ def _graph(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     import openvino
 
     folder = cache_folder() / "openvino" / _digest(document, tensors, heads)
-    if folder.exists():
-        with suppress(RuntimeError):
+    if (folder / "graph.xml").exists():
+        with suppress(RuntimeError):  # broken: it is made anew
             return openvino.Core().read_model(folder / "graph.xml")
-        shutil.rmtree(folder, ignore_errors=True)  # broken
     graph = _made(document, tensors, heads)
-    with suppress(OSError, RuntimeError):  # a cache that can't be written costs seconds at the next start
+    with suppress(GeryonError, OSError, RuntimeError):  # a cache that can't be written costs seconds at the next start
         _keep(graph, folder)
     return graph
 
@@ -229,14 +228,11 @@ def _difference(graph: Any, network: Any) -> str:
 
 
 def _keep(graph: Any, folder: Path) -> None:
-    """Both files of a graph appear together; where another process was first, its own stay."""
+    """The list of layers last, since a start looks for it."""
     import openvino
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
-    try:
-        openvino.save_model(graph, made / "graph.xml", compress_to_fp16=False)
-        with suppress(OSError):
-            os.rename(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as made:
+        openvino.save_model(graph, Path(made) / "graph.xml", compress_to_fp16=False)
+        for name in ("graph.bin", "graph.xml"):
+            with whole_file(folder / name) as fresh:
+                shutil.copyfile(Path(made) / name, fresh)
