@@ -26,32 +26,53 @@ FAULTS = (
     OverflowError, ZeroDivisionError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What tifffile and its codecs raise on a damaged file."""
-KEEP_BYTES = 64 << 20
-"""Decoded tiles kept for the next window beside this one."""
+KEEP_BYTES = 80 << 20
+"""Decoded tiles kept for the windows beside and below this one."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """The last decoded tiles, as many as fit."""
+    """Decoded tiles, as many as fit, the latest longest; longer still those on the lower or right edge of a window.
 
-    tiles: OrderedDict[tuple[int, int, int], np.ndarray] = field(default_factory=OrderedDict)
+    The next row of windows asks for these again, after far more others than would fit.
+    """
+
+    inner: OrderedDict[tuple[int, int, int], np.ndarray] = field(default_factory=OrderedDict)
+    edge: OrderedDict[tuple[int, int, int], np.ndarray] = field(default_factory=OrderedDict)
     nbytes: int = 0
+    edge_nbytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
+    def get(self, key: tuple[int, int, int], *, is_edge: bool) -> np.ndarray | None:
+        """The tile, which is on the edge of what is asked now, or is not."""
         with self.lock:
-            if key in self.tiles:
-                self.tiles.move_to_end(key)
-            return self.tiles.get(key)
+            tile = self._pop(key)
+            if tile is not None:
+                self._add(key, tile, is_edge)
+            return tile
 
-    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> None:
+    def put(self, key: tuple[int, int, int], tile: np.ndarray, *, is_edge: bool) -> None:
+        """Keep a tile and let go of others where there are too many."""
         with self.lock:
-            if key in self.tiles:
-                return
-            self.tiles[key] = tile
-            self.nbytes += tile.nbytes
-            while self.nbytes > KEEP_BYTES and len(self.tiles) > 1:
-                self.nbytes -= self.tiles.popitem(last=False)[1].nbytes
+            self._pop(key)
+            self._add(key, tile, is_edge)
+            while self.nbytes > KEEP_BYTES and len(self.inner) + len(self.edge) > 1:
+                crowded = self.edge_nbytes > KEEP_BYTES * 3 // 4 or not self.inner
+                self._pop(next(iter(self.edge if crowded else self.inner)))
+
+    def _add(self, key: tuple[int, int, int], tile: np.ndarray, is_edge: bool) -> None:
+        (self.edge if is_edge else self.inner)[key] = tile
+        self.nbytes += tile.nbytes
+        self.edge_nbytes += tile.nbytes if is_edge else 0
+
+    def _pop(self, key: tuple[int, int, int]) -> np.ndarray | None:
+        tile, is_edge = self.inner.pop(key, None), False
+        if tile is None:
+            tile, is_edge = self.edge.pop(key, None), True
+        if tile is not None:
+            self.nbytes -= tile.nbytes
+            self.edge_nbytes -= tile.nbytes if is_edge else 0
+        return tile
 
 
 class TiffReader:
@@ -132,20 +153,23 @@ class TiffReader:
         across, down = _grid(frame)
         for row in range(y0 // height, (y1 - 1) // height + 1):
             for column in range(x0 // width, (x1 - 1) // width + 1):
-                tile = self._tile(level, page, (plane * down + row) * across + column)
                 top, left = row * height, column * width
+                # windows overlap, so the next row may ask for a tile that ends a little before this one does too
+                below = y1 < frame.imagelength and y1 < top + height + height // 2
+                beside = x1 < frame.imagewidth and x1 < left + width + width // 2
+                tile = self._tile(level, page, (plane * down + row) * across + column, below or beside)
                 v0, v1, u0, u1 = max(top, y0), min(top + height, y1), max(left, x0), min(left + width, x1)
                 out[v0 - y0 : v1 - y0, u0 - x0 : u1 - x0] = tile[v0 - top : v1 - top, u0 - left : u1 - left]
 
-    def _tile(self, level: int, page: int, index: int) -> np.ndarray:
+    def _tile(self, level: int, page: int, index: int, is_edge: bool) -> np.ndarray:
         key = (level, page, index)
-        tile = self._kept.get(key)
+        tile = self._kept.get(key, is_edge=is_edge)
         if tile is None:
             try:
                 tile = self._decode(self._pages[level][page], index)
             except FAULTS as error:
                 raise self._unreadable(level, page, index, str(error)) from error
-            self._kept.put(key, tile)
+            self._kept.put(key, tile, is_edge=is_edge)
         return tile
 
     def _decode(self, page: Any, index: int) -> np.ndarray:
