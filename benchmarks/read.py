@@ -28,7 +28,12 @@ from geryon.slides.synthetic import SyntheticSlide
 from geryon.space.boxes import Box
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "wsi_small"
-REAL = ("aperio/CMU-1-Small-Region.svs", "aperio/tcga-cr-7395-01a-01-ts1.svs", "hamamatsu/test3-TRITC-2-560.ndpi")
+REAL = (
+    "aperio/CMU-1-Small-Region.svs",
+    "aperio/tcga-cr-7395-01a-01-ts1.svs",
+    "tiff/CMU-1-Small-Region.jpeg.tiff",
+    "hamamatsu/test3-TRITC-2-560.ndpi",
+)
 MPP = 0.5
 """Of files that do not tell it: speed does not depend on it."""
 WINDOW_PX, STEP_PX = 1216, 1024

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from slides_making import UM, data_folder, picture, write_pyramid, write_zarr
+from slides_making import UM, data_folder, picture, write_aperio, write_pyramid, write_zarr
 
 from geryon.slides import array, dicom, openslide_, tiff, zarr_
 from geryon.slides.reader import Reader
@@ -126,6 +126,16 @@ class TestJpeg(TestPng):
         return path
 
 
+class TestAperioByTifffile(TestJpegPyramidByTifffile):
+    def write(self, folder: Path) -> Path:
+        return write_aperio(folder / "a.svs", picture())
+
+
+class TestAperioByOpenSlide(TestAperioByTifffile):
+    def open_reader(self) -> Reader:
+        return openslide_.open_reader(self.path)
+
+
 class TestAperioSmall(OfFile):
     """16 px: smaller than one tile."""
 
@@ -134,6 +144,14 @@ class TestAperioSmall(OfFile):
 
     def open_reader(self) -> Reader:
         return openslide_.open_reader(self.path)
+
+
+class TestAperioSmallByTifffile(TestAperioSmall):
+    def open_reader(self) -> Reader:
+        return tiff.open_reader(self.path)
+
+    def expected(self) -> np.ndarray:
+        return openslide_.open_reader(self.path).read(0, (0, 0, 16, 16))
 
 
 class TestHighdicomByOpenSlide(TestAperioSmall):

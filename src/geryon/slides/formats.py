@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from geryon.errors import InputError
+from geryon.slides import tiff_tags
 
 OPENSLIDE_FIRST = {".mrxs", ".vms", ".vmu", ".svslide", ".czi"}
 """Formats whose first bytes are those of something else (MRXS is a JPEG, VMS a text) or of no known kind."""
@@ -23,7 +24,9 @@ MAX_SEGMENT_PX = 1 << 28
 def candidates(path: Path, *, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the readers to ask in turn; InputError when nothing at `path` can be a slide.
 
-    `extra` are readers of other packages: they are asked after ours.
+    Of a TIFF the first is OpenSlide, which knows the vendors' ways; plain ones, Aperio's among them, go to the tiff
+    reader, which gives the same pixels several times as fast (docs/adr/0005-readers.md). `extra` are readers of other
+    packages: they are asked after ours.
     """
     if path.is_dir():
         return (*_of_folder(path), *extra)
@@ -31,7 +34,7 @@ def candidates(path: Path, *, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
     if path.suffix.lower() in OPENSLIDE_FIRST or head.startswith((SQLITE, CZI)):
         return ("openslide", *extra)
     if head.startswith(TIFF):
-        return ("openslide", "tiff", *extra)
+        return (*(("tiff", "openslide") if tiff_tags.is_plain(path) else ("openslide", "tiff")), *extra)
     if head[128:132] == b"DICM":
         return ("openslide", "dicom", *extra)
     if head.startswith((PNG, JPEG)):

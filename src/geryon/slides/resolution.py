@@ -90,18 +90,28 @@ def _given(given: float, told: tuple[float, float] | None, warnings: tuple[str, 
 def of_description(text: str) -> tuple[tuple[float, float] | None, float | None]:
     """(µm/px in x and y, objective power) told by a TIFF's ImageDescription, each None when it is silent.
 
-    OME-XML and Aperio's `MPP = 0.25` are written by scanners' software; libvips passes on what OpenSlide said.
+    OME-XML and Aperio's `|MPP = 0.25|` are written by scanners' software; libvips passes on what OpenSlide said.
     """
     if "<OME" in text:
         return of_ome(text)
-    mpp = _number(r"\bMPP\s*=\s*([\d.eE+-]+)", text)
-    power = _number(r"\bAppMag\s*=\s*([\d.eE+-]+)", text)
+    mpp, power = of_aperio(text)
     if mpp is not None:
         return (mpp, mpp), power
     x, y = (_number(rf"<name>openslide\.mpp-{axis}</name>\s*<value[^>]*>([^<]+)<", text) for axis in "xy")
     if "<name>openslide.vendor</name>" in text and re.search(r">\s*generic-tiff\s*<", text):
         return None, power  # what OpenSlide says of a plain TIFF is its print resolution
     return ((x, y) if x and y else None), power
+
+
+def of_aperio(text: str) -> tuple[float | None, float | None]:
+    """(µm/px, objective power) of Aperio's `... |AppMag = 20|MPP = 0.4990`; a field that is there twice counts as last.
+
+    >>> of_aperio("Aperio Image Library|AppMag = 20|Filename = MPP = 1|MPP = 0,4990")
+    (0.499, 20.0)
+    """
+    pairs = (part.split("=", 1) for part in text.split("|")[1:] if "=" in part)
+    told = {name.strip(): value.strip().replace(",", ".") for name, value in pairs}
+    return _float(told.get("MPP")), _float(told.get("AppMag"))
 
 
 def of_ome(text: str) -> tuple[tuple[float, float] | None, float | None]:

@@ -1,4 +1,4 @@
-"""TIFF by tifffile: OME-TIFF, WebP and other compressions that OpenSlide refuses, plain and pyramidal files."""
+"""TIFF by tifffile: Aperio, OME-TIFF, WebP and other compressions that OpenSlide refuses, plain and pyramidal files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 
 from geryon.errors import InputError
-from geryon.slides import formats, tiff_tags
+from geryon.slides import formats, jpeg, tiff_tags
 from geryon.slides.reader import levels_of
 from geryon.slides.resolution import of_description
 from geryon.space.arrays import Image
@@ -26,6 +26,8 @@ FAULTS = (
     OverflowError, ZeroDivisionError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What tifffile and its codecs raise on a damaged file."""
+APERIO_YCBCR = 33003
+"""JPEG 2000 of components that stay YCbCr: tifffile does not make colours of them."""
 KEEP_BYTES = 80 << 20
 """Decoded tiles kept for the windows beside and below this one."""
 
@@ -101,6 +103,22 @@ class TiffReader:
 
     def _choose(self) -> list[list[Any]]:
         """The pages of each level, finest first: one, or one a colour."""
+        levels = self._levels_of_pages() or self._levels_of_series()
+        for pages in levels:
+            for page in pages:
+                self._check(page)
+        return sorted(levels, key=lambda pages: pages[0].keyframe.imagewidth, reverse=True)
+
+    def _levels_of_pages(self) -> list[list[Any]]:
+        """The tiled pages: Aperio's label, macro and thumbnail lie in strips.
+
+        Source: Aperio, Digital Slides and Third-Party Data Interchange, page 14.
+        """
+        if not tiff_tags.is_aperio(self._path) and not tiff_tags.is_plain(self._path):
+            return []
+        return [[page] for page in self._file.pages if _is_level(page.keyframe)]
+
+    def _levels_of_series(self) -> list[list[Any]]:
         fit = [s for s in self._file.series if _is_picture(s)]
         if not fit and tiff_tags.stated(self._path).is_cut_short:
             what = "the file is cut short: what it says of its pictures lies beyond its end"
@@ -108,11 +126,7 @@ class TiffReader:
         if not fit:
             raise InputError(what=_why_no_picture(self._file), where=str(self._path), mend="save it as 8-bit RGB")
         largest = max(fit, key=lambda s: s.keyframe.imagewidth * s.keyframe.imagelength)
-        levels = [[page for page in level.pages if page is not None] for level in largest.levels]
-        for pages in levels:
-            for page in pages:
-                self._check(page)
-        return sorted(levels, key=lambda pages: pages[0].keyframe.imagewidth, reverse=True)
+        return [[page for page in level.pages if page is not None] for level in largest.levels]
 
     def _check(self, page: Any) -> None:
         frame = page.keyframe
@@ -189,6 +203,10 @@ class TiffReader:
         extra: dict[str, Any] = {}
         if frame.compression in (6, 7, 34892, 33007):
             extra = {"jpegtables": page.jpegtables, "jpegheader": frame.jpegheader}
+        if frame.compression == 7 and frame.jpegheader is None:
+            fault = jpeg.fault(coded, page.jpegtables)
+            if fault:
+                raise ValueError(fault)
         tile, _, _ = frame.decode(coded, index, _fullsize=frame.is_tiled, **extra)
         return tile[0]
 
@@ -242,8 +260,14 @@ def _is_picture(series: Any) -> bool:
         {"Y", "X"} <= set(sizes)
         and series.dtype in (np.dtype(np.uint8), np.dtype(np.uint16))
         and series.keyframe.photometric in (0, 1, 2, 6)
+        and series.keyframe.compression != APERIO_YCBCR
         and ((not others and samples in (1, 3, 4)) or (others == [3] and samples == 1 and colours == 3))
     )
+
+
+def _is_level(frame: Any) -> bool:
+    is_rgb = frame.dtype == np.uint8 and frame.samplesperpixel == 3 and frame.photometric in (2, 6)
+    return bool(frame.is_tiled and is_rgb and frame.compression != APERIO_YCBCR)
 
 
 def _why_no_picture(file: tifffile.TiffFile) -> str:

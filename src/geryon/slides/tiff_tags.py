@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-TILE_WIDTH, TILE_LENGTH = 322, 323
-_NUMBERS = {3: "H", 4: "I", 16: "Q"}
-"""TIFF types in which a length is written."""
+KIND, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION, SAMPLES, PLANES, SOFTWARE = (
+    *(254, 256, 257, 258, 259, 262, 270, 277, 284, 305),
+)
+TILE_WIDTH, TILE_LENGTH, TILE_BYTES, XMP = 322, 323, 325, 700
+FIRST_PRIVATE, NO_VENDORS = 32768, (32997, 33432, 34675)
+"""Tags from here on belong to vendors, but for a depth, a copyright and a colour profile."""
+VENDORS = (b"Philips", b"MedScan")
+"""Software whose tiles overlap, or are left out, by rules of its own: OpenSlide knows them."""
+_NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
+"""TIFF types in which a length, a list of lengths or a text is written."""
 MOST_PAGES = 4096
 MOST_TAGS = 4096
 """More belong to no slide: the walk ends, so that a chain of pages without an end can't hold it up."""
+JPEG, JPEG_2000_RGB = 7, 33005
+RGB, YCBCR = 2, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +43,99 @@ class _Layout:
     offset: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The tags of one page; values are read when they are asked for."""
+
+    file: BinaryIO
+    layout: _Layout
+    tags: dict[int, tuple[int, int, bytes]]
+    """(type, how many, the value or where it lies) of each."""
+
+    def all(self, tag: int) -> tuple[int, ...]:
+        """The numbers (or bytes) of a tag, () where there is none; EOFError where they lie beyond the end."""
+        kind, n, value = self.tags.get(tag, (0, 0, b""))
+        if kind not in _NUMBERS:
+            return ()
+        size = n * struct.calcsize(_NUMBERS[kind])
+        if size > len(value):
+            at = struct.unpack(self.layout.order + self.layout.offset, value)[0]
+            if at + size > self.file.seek(0, 2):
+                raise EOFError
+            self.file.seek(at)
+            value = self.file.read(size)
+        return struct.unpack(f"{self.layout.order}{n}{_NUMBERS[kind]}", value[:size])
+
+    def one(self, tag: int, default: int = 0) -> int:
+        """The number of a tag that has one and holds it itself."""
+        kind, n, value = self.tags.get(tag, (0, 0, b""))
+        is_here = n == 1 and kind in _NUMBERS and struct.calcsize(_NUMBERS[kind]) <= len(value)
+        return int(self.all(tag)[0]) if is_here else default
+
+    @property
+    def is_tiled(self) -> bool:
+        return self.one(TILE_WIDTH) > 0 and self.one(TILE_LENGTH) > 0
+
+
 def stated(path: Path) -> Stated:
     """The tiles that a TIFF or BigTIFF states; nothing of any other file."""
     tiles: list[tuple[int, int]] = []
     with path.open("rb") as file:
-        begun = _begun(file.read(16))
-        if begun is None:
-            return Stated((), False)
-        layout, first = begun
         try:
-            for tags in _pages(file, layout, first):
-                if tags.keys() >= {TILE_WIDTH, TILE_LENGTH}:
-                    tiles.append((tags[TILE_WIDTH], tags[TILE_LENGTH]))
+            for page in _pages(file):
+                if page.is_tiled:
+                    tiles.append((page.one(TILE_WIDTH), page.one(TILE_LENGTH)))
         except EOFError:
             return Stated(tuple(tiles), True)
     return Stated(tuple(tiles), False)
+
+
+def is_aperio(path: Path) -> bool:
+    """True for a tiled TIFF that Aperio's library, or one after its pattern, wrote: its first page says so."""
+    try:
+        with path.open("rb") as file:
+            first = next(_pages(file), None)
+            return first is not None and first.is_tiled and bytes(first.all(DESCRIPTION)).startswith(b"Aperio")
+    except EOFError:
+        return False
+
+
+def is_plain(path: Path) -> bool:
+    """True where the levels are the tiled pages, in 8-bit RGB, JPEG or JPEG 2000 without YCbCr, every tile there.
+
+    So Aperio's files are, and pyramids of no vendor. Of tiles that were left out OpenSlide makes those of coarser
+    levels anew, and which of two pages of one size is in focus the file does not tell.
+    """
+    try:
+        with path.open("rb") as file:
+            pages = list(_pages(file))
+            levels = [page for page in pages if page.is_tiled]
+            sizes = [(page.one(WIDTH), page.one(LENGTH)) for page in levels]
+            is_known = is_aperio(path) or _is_of_no_vendor(pages)
+            return is_known and len(set(sizes)) == len(sizes) and all(map(_is_plain, levels))
+    except EOFError:
+        return False
+
+
+def _is_of_no_vendor(pages: list[_Page]) -> bool:
+    """True for tiled pages that say of themselves only that each is a smaller copy of the first."""
+    if not pages or not all(page.is_tiled for page in pages) or not all(page.one(KIND) & 1 for page in pages[1:]):
+        return False
+    tags = {tag for page in pages for tag in page.tags if tag >= FIRST_PRIVATE or tag == XMP}
+    told, software = bytes(pages[0].all(DESCRIPTION)), bytes(pages[0].all(SOFTWARE))
+    is_xml = b"<" in told and b"www.vips.ecs.soton.ac.uk" not in told
+    return tags <= set(NO_VENDORS) and not is_xml and not software.startswith(VENDORS)
+
+
+def _is_plain(page: _Page) -> bool:
+    coding = page.one(COMPRESSION), page.one(PHOTOMETRIC)
+    return (
+        coding in ((JPEG, RGB), (JPEG, YCBCR), (JPEG_2000_RGB, RGB))
+        and page.all(BITS) == (8, 8, 8)
+        and page.one(SAMPLES) == 3
+        and page.one(PLANES, default=1) == 1
+        and 0 not in (page.all(TILE_BYTES) or (0,))
+    )
 
 
 def _begun(head: bytes) -> tuple[_Layout, int] | None:
@@ -64,8 +151,12 @@ def _begun(head: bytes) -> tuple[_Layout, int] | None:
     return None
 
 
-def _pages(file: BinaryIO, layout: _Layout, at: int) -> Iterator[dict[int, int]]:
-    """{tag: value} of the tags with one whole number, page by page; EOFError where the file ends before them."""
+def _pages(file: BinaryIO) -> Iterator[_Page]:
+    """Page by page; EOFError where the file ends before its tags."""
+    begun = _begun(file.read(16))
+    if begun is None:
+        return
+    layout, at = begun
     seen: set[int] = set()
     end = file.seek(0, 2)
     while at and at not in seen and len(seen) < MOST_PAGES:
@@ -77,11 +168,9 @@ def _pages(file: BinaryIO, layout: _Layout, at: int) -> Iterator[dict[int, int]]
         if count > MOST_TAGS:
             return
         entries = [_unpacked(file, layout.order + layout.entry) for _ in range(count)]
-        yield {
-            tag: struct.unpack_from(layout.order + _NUMBERS[kind], value)[0]
-            for tag, kind, n, value in entries
-            if n == 1 and kind in _NUMBERS and struct.calcsize(_NUMBERS[kind]) <= len(value)
-        }
+        after = file.tell()
+        yield _Page(file, layout, {tag: (kind, n, value) for tag, kind, n, value in entries})
+        file.seek(after)
         (at,) = _unpacked(file, layout.order + layout.offset)
 
 
