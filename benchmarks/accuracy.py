@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with one folder a source")
     parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--engine", default="auto", help="as of geryon segment: what computes (default: %(default)s)")
     parser.add_argument("--lines", nargs="+", default=[line.source for line in LINES], help="names of sources")
     parser.add_argument("--first", type=int, default=0, help="only so many images a source, to try it out")
     args = parser.parse_args(argv)
@@ -110,9 +112,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not root.is_dir() and line.source != "synthetic":
             skip("accuracy", f"figures of {line.source}", f"the data are not at {root.name!r} under --data")
             continue
-        for record in measured(line, root, args.models, args.first):
+        for record in measured(line, root, [partial(load, name, args.engine) for name in args.models], args.first):
             tell(record)
     return 0
+
+
+def load(name: str, engine: str) -> Any:
+    """A model in that engine."""
+    from geryon.nets.model import load_model
+
+    return load_model(name, engine=engine)
 
 
 def tell(record: dict[str, Any]) -> None:
@@ -129,9 +138,8 @@ def tell(record: dict[str, Any]) -> None:
     say("accuracy", f"{task} {metric}", value=value, unit=metric, asked=asked, better=better, size=size, **record)
 
 
-def measured(line: Line, root: Path, models: Sequence[str], first: int) -> Iterator[dict[str, Any]]:
+def measured(line: Line, root: Path, models: Sequence[partial[Any]], first: int) -> Iterator[dict[str, Any]]:
     """The records of one line: each model's figures with their floors, or why there are none."""
-    from geryon.nets.model import load_model
     from geryon.train.source import SOURCES
 
     if line.source == "synthetic":
@@ -139,9 +147,10 @@ def measured(line: Line, root: Path, models: Sequence[str], first: int) -> Itera
     else:
         cases = list(plugins.find(SOURCES, "geryon.sources", line.source).cases(root))
     floored: set[tuple[str, ...]] = set()
-    for name in models:
+    for load_it in models:
+        name = load_it.args[0]
         try:
-            model = load_model(name)
+            model = load_it()
         except GeryonError as error:
             yield {"source": line.source, "model": name, "skipped": str(error)}
             continue

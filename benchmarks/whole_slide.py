@@ -28,7 +28,7 @@ from geryon.nets.model import Model
 from geryon.slides.reader import open_slide
 from geryon.store.run import RunRecord
 
-ASKED_S = {"bfloat16": 0.5, "float32": 1.5}
+ASKED_S = {"bfloat16": 0.5, "float32": 1.5, "int8": 1.5}
 """s/mm² on two cores, by what the network computes in."""
 ASKED_BESIDE_S = 0.15
 ASKED_SHARE_OF_CARD = 0.7
@@ -82,10 +82,6 @@ def tell(taken: tuple[Seconds, Seconds], records: Sequence[RunRecord], size: dic
         "objects": {name: last.tasks[name].objects for name in last.object_tasks},
         "stages": median_of([record.seconds for record in records[1:]]),
     }
-    # run.json tells processor seconds by stage where the run counted them
-    stages_cpu = [getattr(record, "cpu_seconds", None) for record in records[1:]]
-    if all(stages_cpu):
-        told["stages_core_seconds"] = median_of(stages_cpu)
     asked = None if on_card else ASKED_S.get(precision)
     say("whole_slide", "slide to objects on disk", **whole.each(mm2), unit="s/mm²", asked=asked, size=size, **told)
     say("whole_slide", "the bare network over the same windows", **network.each(mm2), unit="s/mm²", size=size)

@@ -138,12 +138,15 @@ def test_the_graph_is_made_once_and_made_anew_where_it_is_broken(cache: Path, mo
     other = {name: value + 0.01 for name, value in tensors.items()}
     open_engine("openvino", document, other, HEADS)
     assert len(made) == 2, "other weights, another graph"
-    for path in cache.rglob("graph.xml"):
-        path.write_text(path.read_text()[:300])
-    broken = open_engine("openvino", document, tensors, HEADS).maps(asked, [PLACE])
-    assert len(made) == 3 and all(np.array_equal(first[0][name], broken[0][name]) for name in first[0])
-    open_engine("openvino", document, tensors, HEADS)
-    assert len(made) == 3, "the broken one was replaced"
+    for number, name in enumerate(("graph.xml", "graph.bin"), 3):
+        for path in cache.rglob(name):
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+        broken = open_engine("openvino", document, tensors, HEADS).maps(asked, [PLACE])
+        assert len(made) == number and all(np.array_equal(first[0][name], broken[0][name]) for name in first[0])
+        open_engine("openvino", document, tensors, HEADS)
+        assert len(made) == number, "the broken one was replaced"
 
 
 @needs_openvino
@@ -151,7 +154,40 @@ def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path: Path, monkeypa
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     document, tensors = model()
-    assert open_engine("openvino", document, tensors, HEADS).maps(images(1, 64, 64), [PLACE])
+    with pytest.warns(UserWarning, match="can't be kept, and is made again at each start"):
+        assert open_engine("openvino", document, tensors, HEADS).maps(images(1, 64, 64), [PLACE])
+
+
+@needs_openvino
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    document, tensors = model()
+    assert open_engine("openvino", document, tensors, HEADS).name == "openvino"
+
+
+class Odd(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        values = torch.linalg.eigvals(x[:, 0, :4, :4] + torch.eye(4)).real
+        return {"lumina/inside": x[:, :1] * 0.0 + values.sum()}
+
+
+def odd(settings: Any, heads: Any) -> Odd:
+    return Odd()
+
+
+@needs_openvino
+def test_what_openvino_does_not_know_runs_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "has_cuda_driver", lambda: False)
+    monkeypatch.setitem(TOPOLOGIES, "odd", f"{__name__}:odd")
+    document, head = replace(model()[0], topology="odd", settings={}), Head(name="lumina/inside", channels=1, stride=1)
+    with pytest.raises(UsageError, match="can't run in OpenVINO") as error:
+        open_engine("openvino", document, {}, (head,))
+    assert "--engine cpu" in error.value.mend
+    assert open_engine("auto", document, {}, (head,)).name == "cpu"
 
 
 class Sized(torch.nn.Module):
@@ -168,7 +204,7 @@ def test_a_network_that_depends_on_the_size_of_its_example_is_refused(monkeypatc
     head = Head(name="lumina/inside", channels=1, stride=1)
     monkeypatch.setitem(TOPOLOGIES, "sized", f"{__name__}:sized")
     document = replace(model()[0], topology="sized", settings={})
-    with pytest.raises(UsageError, match="can't run in OpenVINO: the map lumina/inside of an image of"):
+    with pytest.raises(UsageError, match="can't run in OpenVINO: its map lumina/inside of an image of"):
         open_engine("openvino", document, {}, (head,))
     assert open_engine("auto", document, {}, (head,)).name == "cpu", "auto takes what can run it"
 

@@ -70,7 +70,7 @@ def test_a_network_that_onnx_does_not_keep_is_not_written(tmp_path: Path, monkey
         version="0.1",
     )
     save_model(tmp_path / "odd.safetensors", {"unused": np.zeros(1, np.float32)}, document)
-    with pytest.raises(InputError, match="as ONNX its map lumina/inside of an image of 320 x 256 pixels"):
+    with pytest.raises(InputError, match="as ONNX: its map lumina/inside of an image of 320 x 256 pixels"):
         export_onnx(tmp_path / "odd.safetensors", tmp_path / "odd.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["odd.safetensors"]
 

@@ -43,6 +43,22 @@ def test_ranges_are_means_over_the_images() -> None:
     assert ranges_of(document, tensors, HEADS, [np.zeros((20, 20, 3), np.uint8)]) == {}, "too small to be seen"
 
 
+def test_layers_that_see_nothing_finite_are_left_out() -> None:
+    document, tensors = model("geryon-s")
+    tensors["encoder.fine.0.1.weight"] = np.full_like(tensors["encoder.fine.0.1.weight"], np.inf)
+    found = ranges_of(document, tensors, HEADS, images(1, 64, 64))
+    assert all(np.isfinite(value).all() for value in found.values())
+
+
+@needs_openvino
+def test_ranges_of_no_layer_are_no_eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_, "has_vnni", lambda: True)
+    monkeypatch.setattr(openvino_, "has_amx", lambda: False)
+    document, tensors = model("plain")
+    strange = replace(document, ranges={"no.such.layer": (0.0, 1.0)})
+    assert open_engine("openvino", strange, tensors, HEADS).precision == "float32"
+
+
 def test_images_are_taken_evenly() -> None:
     assert spread(list(range(100)), 5) == [0, 25, 50, 74, 99]
     assert spread(list(range(3)), 5) == [0, 1, 2] and spread([], 5) == []
@@ -53,9 +69,10 @@ def test_ranges_stand_in_the_file_and_nonsense_is_refused(tmp_path: Path) -> Non
     path = tmp_path / "a.safetensors"
     save_model(path, tensors, document)
     assert {k: tuple(v) for k, v in read_document(path).ranges.items()} == document.ranges
-    save_model(path, tensors, replace(document, ranges={"blend.0.1": (1.0, 0.5)}))
-    with pytest.raises(InputError, match=r"the range of blend.0.1 is \[1.0, 0.5\], not two finite numbers around 0"):
-        read_document(path)
+    for nonsense in ((1.0, 0.5), (0.0, 10**400), (0.0, 5e-324), (-1e308, 1e308), ("0", 1.0), (0.0,)):
+        save_model(path, tensors, replace(document, ranges={"blend.0.1": nonsense}))
+        with pytest.raises(InputError, match=r"the range of blend.0.1 is .*, not two numbers around 0"):
+            read_document(path)
 
 
 @needs_openvino

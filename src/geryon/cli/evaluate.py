@@ -41,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", default="", help="only these groups (patients), comma-separated")
     add_tasks(parser)
     add_names(parser, "--classes", dest="classes", help="of label maps: names of their class numbers 1, 2, ...")
+    parser.add_argument("--engine", default="auto", help="as of geryon segment (default: %(default)s)")
     parser.add_argument("--strata", action="store_true", help="also each stratum of the images (grade) apart")
     parser.add_argument(
         "--calibrate",
@@ -105,7 +106,7 @@ def _answers(args: argparse.Namespace, cases: Sequence[Any]) -> Any:
         return open_results(Path(args.model), cases, tasks=args.tasks, classes=args.classes or ())
     from geryon.nets.model import load_model
 
-    return load_model(args.model)
+    return load_model(args.model, engine=args.engine)
 
 
 def _calibrated(args: argparse.Namespace, pieces: Sequence[Any], about: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ EPILOG = """\
 example:
   geryon export-weights geryon-s --to onnx --out geryon-s.onnx
 
-The file takes images (uint8, n x y x x x 3, RGB) and gives the maps as bytes; what each is stands in its metadata.
+The file takes images (uint8 [n, y, x, 3], RGB) and gives the maps as bytes; what each is stands in its metadata.
 Before it appears, it is run in ONNX Runtime and compared with the model itself.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from geryon.tasks.task import PUBLISHED, TASKS, task_of_file
 if TYPE_CHECKING:
     from geryon.nets.weights import ModelDocument, TaskDocument
 
+RANGE = (1e-6, 1e6)
+"""Least and most between the least and the largest value of a layer's input."""
 USES = ("open", "research")
 SIZES_PX = {"window_px": (16, 8192), "halo_px": (0, 2048)}
 """Least and most of each size of a window; more is no network's field of view but a memory of gigabytes."""
@@ -117,12 +118,14 @@ def _is_plausible(mpp: Any) -> bool:
 
 def _of_ranges(ranges: Mapping[str, Any]) -> list[str]:
     return [
-        f"the range of {name} is {value!r}, not two finite numbers around 0"
+        f"the range of {name} is {value!r}, not two numbers around 0 that are {RANGE[0]:g} to {RANGE[1]:g} apart"
         for name, value in ranges.items()
-        if not (
-            isinstance(value, list | tuple)
-            and len(value) == 2
-            and all(type(n) in (int, float) and math.isfinite(n) for n in value)
-            and value[0] <= 0 < value[1]
-        )
+        if not (isinstance(value, list | tuple) and len(value) == 2 and is_range(*value))
     ]
+
+
+def is_range(low: Any, high: Any) -> bool:
+    """True for least and largest values that eight bits can stand for."""
+    if type(low) not in (int, float) or type(high) not in (int, float):
+        return False
+    return -RANGE[1] <= low <= 0 < high <= RANGE[1] and high - low >= RANGE[0]

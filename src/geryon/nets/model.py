@@ -67,13 +67,7 @@ class Model:
 
     def window_px(self, name: str = "default") -> tuple[int, int]:
         """Core and halo of the model's windows of that name, in pixels of its input."""
-        known = {"default": {}, **self.document.windows}
-        if name not in known:
-            raise UsageError(
-                what=f"the model {self.document.name} has no windows called {name!r}",
-                mend=f"choose among: {', '.join(sorted(known))}",
-            )
-        return known[name].get("window_px", STEP_PX), known[name].get("halo_px", HALO_PX)
+        return window_sizes(self.document, name)
 
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         """The maps of images at the model's mpp; those of one size go through the network together."""
@@ -149,15 +143,28 @@ def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] |
     """The model of that name, in that .safetensors file, or at that place of a hub (nets/catalogue.py)."""
     path = find_model(name)
     document = read_document(path)
-    if document.use == "research":
-        warnings.warn(
-            f"the model {document.name} is for research only: it learnt from sources that forbid commercial use",
-            ResearchOnly,
-            stacklevel=2,
-        )
+    warn_of_terms(document)
     chosen = choose(document.task_values(), tasks)
     opened = open_engine(engine, document, read_tensors(path), heads_of(chosen, document.mpp))
     return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened)
+
+
+def warn_of_terms(document: ModelDocument) -> None:
+    """Say it where a model may not be used by everybody."""
+    if document.use == "research":
+        text = f"the model {document.name} is for research only: it learnt from sources that forbid commercial use"
+        warnings.warn(text, ResearchOnly, stacklevel=3)
+
+
+def window_sizes(document: ModelDocument, name: str) -> tuple[int, int]:
+    """Core and halo of a model's windows of that name, in pixels of its input."""
+    known = {"default": {}, **document.windows}
+    if name not in known:
+        raise UsageError(
+            what=f"the model {document.name} has no windows called {name!r}",
+            mend=f"choose among: {', '.join(sorted(known))}",
+        )
+    return known[name].get("window_px", STEP_PX), known[name].get("halo_px", HALO_PX)
 
 
 def choose(tasks: Sequence[Task], asked: Sequence[str] | str | None) -> tuple[Task, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from geryon.nets.faults import is_range
 from geryon.nets.network import bytes_network
 from geryon.nets.topologies import Head
 from geryon.nets.weights import ModelDocument
@@ -33,7 +34,8 @@ def ranges_of(
     """{convolution: (least, largest) input}, each the mean over the images (uint8 [y, x, 3] at the model's mpp).
 
     The mean and not the most: a single odd image would cost all others their resolution; what lies beyond saturates.
-    Empty where the topology names none (`eight_bits`) or there are no images.
+    Empty where the topology names none (`eight_bits`) or there are no images; a layer that sees nothing finite is left
+    out.
     """
     network = bytes_network(document, tensors, heads).network
     parts = tuple(getattr(network, "eight_bits", ()))
@@ -54,7 +56,8 @@ def ranges_of(
                 network(torch.from_numpy(cut)[None].permute(0, 3, 1, 2).float())
     for hook in hooks:
         hook.remove()
-    return {name: _range(values) for name, values in seen.items() if values}
+    found = {name: _range(values) for name, values in seen.items() if values}
+    return {name: value for name, value in found.items() if is_range(*value)}
 
 
 def _gains(convolution: nn.Conv2d) -> bool:

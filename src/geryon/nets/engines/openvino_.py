@@ -1,7 +1,7 @@
 """The OpenVINO engine: the same network, compiled for this machine's processor.
 
-Its convolutions take about 0.6 of torch's time in float32 on processors with AVX-512 (docs/engines.md). The graph is
-made with torch once and kept in the cache folder; after that neither the graph's making nor torch is needed.
+docs/engines.md has what it takes beside torch. The graph is made with torch once and kept in the cache folder; after
+that neither the graph's making nor torch is needed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ from typing import Any
 import numpy as np
 
 from geryon.atomic import whole_file
-from geryon.errors import GeryonError, MissingPartError, UsageError
+from geryon.errors import GeryonError, MachineError, MissingPartError, UsageError
 from geryon.nets.cores import has_amx, has_vnni, usable_cores
 from geryon.nets.engine import MapsOfWindow
 from geryon.nets.hub import cache_folder
 from geryon.nets.topologies import Head
-from geryon.nets.weights import ModelDocument
+from geryon.nets.weights import ModelDocument, file_sha256
 from geryon.space.boxes import Box
 
 PREFIX = "__module.network."
 """Before the name of a layer in a graph made from a BytesNetwork."""
-EXAMPLE_PX = 256
-"""Side of the picture that the graph is traced with; any side will do afterwards."""
-CHECKED_PX = ((320, 256), (256, 448))
-"""Heights and widths of the pictures that the graph must answer as torch does."""
-MOST_BYTES_OFF = 2
-"""By which it may differ on noise, where sums of thousands of terms are rounded in another order."""
+FILES = ("graph.bin", "graph.xml")
+SUMS = "sums.json"
+"""Beside a kept graph: the SHA-256 of its files."""
+KEPT = 16
+"""Graphs in the cache folder; when another comes, the oldest go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,19 +90,19 @@ def _engine(
             what="the engine openvino is not installed", mend="pip install openvino, or leave --engine out"
         ) from error
     lanes, graph = usable_cores(), _graph(document, tensors, heads)
-    if precision == "int8":
-        _quantise(graph, document.ranges)
-    compiled = openvino.Core().compile_model(
-        graph,
-        "CPU",
-        {
-            "NUM_STREAMS": str(lanes),
-            "INFERENCE_NUM_THREADS": lanes,
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-            # The lanes share their cores with those who read and decode.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
+    if precision == "int8" and not _quantise(graph, document.ranges):
+        precision = "float32"
+    settings = {
+        "NUM_STREAMS": str(lanes),
+        "INFERENCE_NUM_THREADS": lanes,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        # The lanes share their cores with those who read and decode.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        compiled = openvino.Core().compile_model(graph, "CPU", settings)
+    except Exception as error:  # its errors have no class of their own
+        raise _refusal(document, error) from error
     requests: SimpleQueue[Any] = SimpleQueue()
     for _ in range(lanes):
         requests.put(compiled.create_infer_request())
@@ -121,18 +120,35 @@ def _graph(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     """The model's graph out of the cache folder, made and put there where it is not."""
     import openvino
 
-    folder = cache_folder() / "openvino" / _digest(document, tensors, heads)
-    if (folder / "graph.xml").exists():
-        with suppress(RuntimeError):  # broken: it is made anew
+    try:
+        folder = cache_folder() / "openvino" / _digest(document, tensors, heads)
+    except MachineError:  # no home folder
+        return _made(document, tensors, heads)
+    if _is_whole(folder):
+        with suppress(Exception):  # of another build of OpenVINO: it is made anew
             return openvino.Core().read_model(folder / "graph.xml")
     graph = _made(document, tensors, heads)
-    with suppress(GeryonError, OSError, RuntimeError):  # a cache that can't be written costs seconds at the next start
+    try:
         _keep(graph, folder)
+    except (GeryonError, OSError, RuntimeError) as error:
+        text = (
+            f"the graph of {document.name} can't be kept, and is made again at each start: {error}; set XDG_CACHE_HOME"
+        )
+        warnings.warn(text, stacklevel=2)
     return graph
 
 
-def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> None:
-    """Round the inputs and weights of the convolutions in `ranges` to eight bits, in place.
+def _refusal(document: ModelDocument, why: object) -> UsageError:
+    said = str(why).strip().splitlines()
+    return UsageError(
+        what=f"its network can't run in OpenVINO: {said[0] if said else type(why).__name__}",
+        where=document.name,
+        mend="choose --engine cpu",
+    )
+
+
+def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> int:
+    """Round the inputs and weights of the convolutions in `ranges` to eight bits, in place; how many there were.
 
     That is written as OpenVINO's FakeQuantize; its compiler then computes them in integers. Inputs have 256 levels
     between their least and largest value, zero among them (borders are padded with it); weights 255 a channel.
@@ -140,6 +156,7 @@ def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> None:
     from openvino import opset13
 
     rounded: dict[tuple[str, int], Any] = {}
+    count = 0
     for node in graph.get_ordered_ops():
         if node.get_type_name() != "Convolution":
             continue
@@ -157,7 +174,9 @@ def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> None:
         most = np.maximum(np.abs(values).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-9))
         scaled = opset13.fake_quantize(opset13.constant(values), -most, most, -most, most, 255)
         node.input(1).replace_source_output(scaled.output(0))
+        count += 1
     graph.validate_nodes_and_infer_types()
+    return count
 
 
 def _with_zero(low: float, high: float) -> tuple[np.float32, np.float32]:
@@ -168,15 +187,17 @@ def _with_zero(low: float, high: float) -> tuple[np.float32, np.float32]:
 
 
 def _digest(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> str:
-    """Of all that decides the graph: the model, what is asked of it, and the packages that make it."""
-    parts = ("geryon", "openvino", "torch")
-    made_by = {name: metadata.version(name) for name in parts}
+    """Of all that decides the graph: the model, what is asked of it, and the code and packages that make it."""
+    made_by = {name: metadata.version(name) for name in ("openvino", "torch")}
+    made_by |= {e.name: e.dist.version for e in metadata.entry_points(group="geryon.topologies") if e.dist}
+    code = Path(__file__).parents[1]
+    made_by |= {str(path.relative_to(code)): file_sha256(path) for path in sorted(code.rglob("*.py"))}
     told = {"document": asdict(document), "heads": [asdict(head) for head in heads], "by": made_by}
-    sum_ = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+    total = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
     for name in sorted(tensors):
-        sum_.update(name.encode())
-        sum_.update(np.ascontiguousarray(tensors[name]).data)
-    return sum_.hexdigest()
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(tensors[name]).data)
+    return total.hexdigest()
 
 
 def _made(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> Any:
@@ -184,55 +205,50 @@ def _made(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tup
 
     UsageError where the network can't be turned into one that answers alike at any size.
     """
+    import openvino
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    from geryon.nets.alike import difference, example
     from geryon.nets.network import bytes_network
 
     network = bytes_network(document, tensors, heads)
-    example = torch.zeros((1, EXAMPLE_PX, EXAMPLE_PX, 3), dtype=torch.uint8)
     front = FrontEndManager().load_by_framework("pytorch")
     try:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is called deprecated; what it gives is checked below
-            decoder = TorchScriptPythonDecoder(network, example_input=(example,))  # the model loaded points to it
+            decoder = TorchScriptPythonDecoder(network, example_input=(example(),))  # the model loaded points to it
             graph = front.convert(front.load(decoder))
         graph.reshape([-1, -1, -1, 3])
-        differ = _difference(graph, network)
-    except RuntimeError as error:
-        differ = str(error).strip().splitlines()[0]
+        compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        differ = difference(network, lambda image: [np.asarray(found) for found in compiled([image]).values()])
+    except Exception as error:  # its errors have no class of their own
+        raise _refusal(document, error) from error
     if differ:
-        raise UsageError(
-            what=f"its network can't run in OpenVINO: {differ}", where=document.name, mend="choose --engine cpu"
-        )
+        raise _refusal(document, differ)
     return graph
 
 
-def _difference(graph: Any, network: Any) -> str:
-    """What the graph answers otherwise than torch on images of sizes it was not traced with; "" where nothing."""
-    import openvino
-    import torch
-
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    for size in CHECKED_PX:
-        image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
-        found = compiled([image])
-        with torch.inference_mode():
-            true = network(torch.from_numpy(image))
-        for i, (name, value) in enumerate(zip(network.names, true, strict=True)):
-            other, value = np.asarray(found[i], np.int16), value.numpy().astype(np.int16)
-            if other.shape != value.shape or int(np.abs(other - value).max(initial=0)) > MOST_BYTES_OFF:
-                return f"the map {name} of an image of {size[0]} x {size[1]} pixels comes out otherwise"
-    return ""
-
-
 def _keep(graph: Any, folder: Path) -> None:
-    """The list of layers last, since a start looks for it."""
+    """The sums last: only with them a graph counts."""
     import openvino
 
     with tempfile.TemporaryDirectory() as made:
         openvino.save_model(graph, Path(made) / "graph.xml", compress_to_fp16=False)
-        for name in ("graph.bin", "graph.xml"):
+        for name in FILES:
             with whole_file(folder / name) as fresh:
                 shutil.copyfile(Path(made) / name, fresh)
+        with whole_file(folder / SUMS) as fresh:
+            fresh.write_text(json.dumps({name: file_sha256(Path(made) / name) for name in FILES}), encoding="utf-8")
+    others = sorted((f for f in folder.parent.iterdir() if f != folder), key=lambda f: f.stat().st_mtime)
+    for old in others[: 1 - KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        return all(file_sha256(folder / name) == sums[name] for name in FILES)
+    except (OSError, ValueError, KeyError):
+        return False
