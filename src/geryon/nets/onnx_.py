@@ -62,10 +62,7 @@ def export_onnx(model: str | Path, path: Path, *, tasks: Sequence[str] | str | N
                     str(fresh),
                     input_names=[INPUT],
                     output_names=list(network.names),
-                    dynamic_axes={
-                        INPUT: free,
-                        **{n: {k: f"{v} of {n}" for k, v in free.items()} for n in network.names},
-                    },
+                    dynamic_axes=free,
                     opset_version=OPSET,
                     dynamo=False,
                 )
