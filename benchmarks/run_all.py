@@ -68,6 +68,7 @@ PLANNED: dict[str, Planned] = {
     "training_step": Planned(("--rounds", "1"), ()),
     "frozen": Planned(("--rounds", "2"), ()),
     "accuracy": Planned(None, ()),
+    "plane": Planned(None, None),
     "stain": Planned(None, ()),
     "topology": Planned(None, ("--cost",)),
     "batchnorm": Planned(None, None),
