@@ -22,7 +22,7 @@ from benchmarks.machine import interleaved, say, skip
 from benchmarks.store import CLASSES, nuclei, table_of, write
 from geryon.space.objects import Objects
 from geryon.store.run import ModelUsed, RunRecord, TaskDone, write_run
-from geryon.store.tables import GEOMETRY_LEVEL, read_objects
+from geryon.store.tables import LEVEL, read_objects
 
 BOX_PX = 2048
 BOXES = 10
@@ -50,7 +50,7 @@ def main() -> None:
 def stored(objects: Objects, folder: Path) -> None:
     """A finished run that holds these nuclei and nothing else."""
     (folder / "objects").mkdir(parents=True)
-    write(table_of(objects), folder / "objects" / "nuclei.parquet", GEOMETRY_LEVEL)
+    write(table_of(objects), folder / "objects" / "nuclei.parquet", LEVEL)
     width = round(objects.frame.width)
     record = RunRecord(
         version="0",

@@ -1,6 +1,6 @@
 """How many nuclei a second are written and read again on one core, and how many bytes does each take?
 
-    python -m benchmarks.store [--nuclei 50000] [--level 7] [--grid 0.25] [--corner 25000] [--rounds 3]
+    python -m benchmarks.store [--nuclei 50000] [--level 1] [--grid 0.25] [--corner 25000] [--rounds 3]
 
 Random smooth nuclei of about 14 px across, 18 to 24 points on a lattice of --grid px, in the density of
 lymphoid tissue, Hilbert order, four class columns, a gland for each third one.
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.machine import interleaved, say
 from geryon.space.boxes import Frame
 from geryon.space.objects import Objects, Outlines, offsets
-from geryon.store.tables import GEOMETRY_LEVEL, TableWriter, hilbert, objects_table
+from geryon.store.tables import LEVEL, TableWriter, hilbert, objects_table
 from geryon.store.wkb import outlines_from_wkb, wkb_from_outlines
 
 CORNER = 25_000
@@ -89,7 +89,7 @@ def bytes_by_column(path: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nuclei", type=int, default=50_000)
-    parser.add_argument("--level", type=int, default=GEOMETRY_LEVEL, help="of zstd, for outlines")
+    parser.add_argument("--level", type=int, default=LEVEL, help="of zstd")
     parser.add_argument("--grid", type=float, default=0.25)
     parser.add_argument("--corner", type=int, default=CORNER)
     parser.add_argument("--rounds", type=int, default=3)

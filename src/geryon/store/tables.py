@@ -36,8 +36,9 @@ ROWS = 50_000
 """Rows of a row group: what a box query reads at least."""
 GEOMETRY_BYTES = 128 << 20
 """A row group is cut earlier where its outlines exceed this (glands), so that memory is bounded."""
-GEOMETRY_LEVEL = 7
-"""zstd: twelve times the speed of level 16 for a fifth more bytes (benchmarks/store.py)."""
+LEVEL = 1
+"""zstd: a fifth of the seconds of level 7, and the same bytes within one in a hundred (levels 2 to 6 make more): outlines
+are short runs of steps, in which it finds little by looking longer (benchmarks/store.py)."""
 PAGE_BYTES = 200 << 10
 """zstd has tables of settings by input size; those for up to 256 KiB suit outlines better than the next."""
 
@@ -132,7 +133,7 @@ class TableWriter:
     memory are these two and the table just written.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, rows: int = ROWS, level: int = GEOMETRY_LEVEL) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, *, rows: int = ROWS, level: int = LEVEL) -> None:
         self.path, self.schema = Path(path), schema.remove_metadata()
         self._rows, self._level = rows, level
         self._file = whole_file(self.path)
@@ -321,7 +322,7 @@ def _layout(schema: pa.Schema, level: int) -> dict[str, Any]:
     encoding = dict.fromkeys(split, "BYTE_STREAM_SPLIT") | {"id": "DELTA_BINARY_PACKED", "geometry": "PLAIN"}
     return {
         "compression": "zstd",
-        "compression_level": {name: level if name == "geometry" else 9 for name in leaves},
+        "compression_level": dict.fromkeys(leaves, level),
         "use_dictionary": [name for name in leaves if name not in encoding],
         "column_encoding": encoding,
         "write_statistics": [name for name in leaves if name != "geometry"],
