@@ -37,8 +37,8 @@ ROWS = 50_000
 GEOMETRY_BYTES = 128 << 20
 """A row group is cut earlier where its outlines exceed this (glands), so that memory is bounded."""
 LEVEL = 1
-"""zstd: a fifth of the seconds of level 7, and the same bytes within one in a hundred (levels 2 to 6 make more): outlines
-are short runs of steps, in which it finds little by looking longer (benchmarks/store.py)."""
+"""zstd: a fifth of the seconds of level 7, and the same bytes within three in a hundred (levels 3 to 5 make more):
+outlines are short runs of steps, in which it finds little by looking longer (benchmarks/store.py)."""
 PAGE_BYTES = 200 << 10
 """zstd has tables of settings by input size; those for up to 256 KiB suit outlines better than the next."""
 
