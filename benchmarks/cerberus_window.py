@@ -13,19 +13,26 @@ import argparse
 import importlib.util
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.machine import interleaved, say, skip
+from geryon.errors import MissingPartError
 from geryon.nets.cores import has_amx
+from geryon.nets.engine import Engine, open_engine
 from geryon.nets.foreign import cerberus_windows as windows
+from geryon.nets.foreign.cerberus import document_of
+from geryon.nets.model import heads_of
 from geryon.nets.topologies import cerberus
 from geryon.tasks import cerberus_decoding as rules
 from geryon.tasks.metrics import object_metric
 
 MPP = 0.5
+ENGINE_CORE_PX = 1024
+"""Core of the windows that the imported model says for itself; one for each lane of the engine at a time."""
 ASKED, ASKED_PQ = 35.0, 0.97
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cerberus"
 
@@ -122,10 +129,29 @@ def ways(core_px: int) -> dict[str, tuple[Callable[[], object], float]]:
         "published_folded": (lambda: windows.predict_published(fast, small), mm2(windows.OUT_PX)),
         "large": (lambda: windows.predict_large(fast, large, core=core_px), mm2(core_px)),
     }
+    if (engine := in_openvino()) is not None:
+        side, lanes = ENGINE_CORE_PX + 2 * windows.MARGIN_PX, engine.lanes
+        images = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(lanes)]
+        pool = ThreadPoolExecutor(lanes)
+        out[f"large, OpenVINO {engine.precision}"] = (
+            lambda: list(pool.map(lambda image: engine.maps([image], []), images)),
+            lanes * mm2(ENGINE_CORE_PX),
+        )
     if has_amx():
         half = cerberus.for_inference(network()).to(torch.bfloat16)
         out["large_bf16"] = (lambda: windows.predict_large(half, large, core=core_px), mm2(core_px))
     return out
+
+
+def in_openvino() -> Engine | None:
+    """What `auto` takes for imported weights on a processor; None where it is not installed."""
+    document = document_of(Path(__file__))
+    tensors = {name: value.numpy() for name, value in network().state_dict().items()}
+    heads = heads_of(document.task_values(), document.mpp)
+    try:
+        return open_engine("openvino", document, tensors, heads)
+    except MissingPartError:
+        return None
 
 
 def network() -> cerberus.Cerberus:
