@@ -11,14 +11,12 @@ maps, stored nowhere: watershed, regionprops, find_contours.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import cv2
@@ -27,7 +25,7 @@ import pyarrow as pa
 from scipy import ndimage
 from skimage import color, feature, measure, segmentation, transform
 
-from benchmarks.machine import about, say
+from benchmarks.machine import Seconds, interleaved, say
 from geryon.flows.across import at_level0
 from geryon.flows.measure import Place, shape_of
 from geryon.flows.plan import cutting_of, make_plan
@@ -48,6 +46,7 @@ from geryon.tasks.task import Task
 COUNTED = "nuclei"
 OUTLINES = "outlines alone"
 """A part of decoding, so no part of the sum."""
+STORE = "store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def main() -> None:
             objects = placed([found(tile) for tile in tiles if tile.task.name == COUNTED], slide.frame)
             place = Place(slide=ReadBefore(slide), mpp=net.mpp)  # type: ignore[arg-type]
             steps = steps_of(tiles, objects, place, Path(folder))
-            seconds = cpu_seconds(steps, args.rounds)
+            seconds = interleaved(steps, args.rounds)
             ours = report(seconds, len(objects), args)
             few = [tile for tile in tiles if tile.task.name == COUNTED][: args.plain_tiles]
             if few:
@@ -143,44 +142,42 @@ def steps_of(tiles: list[Tile], objects: Objects, place: Place, folder: Path) ->
         "place in the slide": partial(placed, parts, objects.frame),
         "shape": partial(shape_of, objects.outlines, place),
         "stain": partial(stain_of, objects.outlines, place),
-        "store": store,
+        STORE: store,
     }
 
 
-def cpu_seconds(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median processor seconds of each call, the calls in turn, after one round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):
-        for name, call in calls.items():
-            began = process_time()
-            call()
-            if turn:
-                seconds[name].append(process_time() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def report(seconds: dict[str, float], n: int, args: argparse.Namespace) -> float:
+def report(seconds: dict[str, Seconds], n: int, args: argparse.Namespace) -> float:
     """Lines of all steps; nuclei a second without the store, which the plain way has not."""
     size = {"mm2": args.side_mm**2, "maps": args.model}
     for name, each in seconds.items():
-        tell(name, n / each, size=size, cpu_seconds=round(each, 4))
-    whole = sum(each for name, each in seconds.items() if name != OUTLINES)
-    tell("all together", n / whole, asked=30_000, size=size, nuclei=n, cpu_seconds=round(whole, 4))
-    return n / (whole - seconds["store"])
+        tell(name, each, n, size=size)
+    in_turn = [each for name, each in seconds.items() if name != OUTLINES]
+    whole = Seconds(summed(each.wall for each in in_turn), summed(each.cpu for each in in_turn))
+    tell("all together", whole, n, asked=30_000, size=size)
+    return n / (whole.core_seconds - seconds[STORE].core_seconds)
+
+
+def summed(steps: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """Of each round."""
+    return tuple(map(sum, zip(*steps, strict=True)))
 
 
 def report_plain(tiles: list[Tile], slide: Slide, ours: float) -> None:
     images = [slide.read(tile.window.outer, tile.window.frame.mpp_x) for tile in tiles]
-    began = process_time()
-    n = sum(plainly(tile, image) for tile, image in zip(tiles, images, strict=True))
-    theirs = n / (process_time() - began)
-    size = {"tiles": len(tiles)}
-    tell("scikit-image, without store", theirs, size=size, nuclei=n, times_as_fast_is_ours=round(ours / theirs, 1))
+    counted: list[int] = []
+
+    def plain() -> None:
+        counted.append(sum(plainly(tile, image) for tile, image in zip(tiles, images, strict=True)))
+
+    seconds = interleaved({"plain": plain}, 1)["plain"]
+    times = ours * seconds.core_seconds / counted[0]
+    tell("scikit-image, without store", seconds, counted[0], size={"tiles": len(tiles)}, times_as_fast_is_ours=times)
 
 
-def tell(question: str, value: float, *, asked: float | None = None, **more: Any) -> None:
-    told = {"value": round(value), "unit": "nuclei/s", "asked": asked, "better": "higher", **more}
-    say(benchmark="decode", question=question, **told, machine=about())
+def tell(question: str, seconds: Seconds, n: int, **more: Any) -> None:
+    found = seconds.rate(n, of="cpu")
+    told = {"unit": "nuclei/s", "better": "higher", "nuclei": n, "cpu_seconds": seconds.core_seconds}
+    say("decode", question, **found, **told, **more)
 
 
 def plainly(tile: Tile, image: np.ndarray) -> int:

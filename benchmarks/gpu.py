@@ -104,10 +104,7 @@ def timed(call: Callable[[torch.Tensor], object], images: torch.Tensor) -> Calla
 def engine_of(name: str) -> CudaEngine:
     """The model's engine on the first card, its batch from the card's memory."""
     device = torch.device("cuda:0")
-    network = cuda.on_card(built(name, torch.bfloat16), device)
-    size = (WINDOW_PX, WINDOW_PX)
-    batch = cuda.batch_that_fits(torch.cuda.mem_get_info(device)[0], *cuda.needs(network, size, device))
-    return CudaEngine(network, device, sizes=[size], batch=batch)
+    return cuda.engine_on(device, built(name, torch.bfloat16), [(WINDOW_PX, WINDOW_PX)])
 
 
 def engine_alone(name: str, rounds: int) -> None:
@@ -124,7 +121,7 @@ def engine_alone(name: str, rounds: int) -> None:
                 pass
 
     seconds = interleaved({"engine": every}, rounds)["engine"]
-    size_told = {"model": name, "precision": engine.precision}
+    size_told = {"model": name, "precision": engine.precision, "batch": engine.batch}
     rate = seconds.rate(CALLS * engine.batch * CORE_MM2)
     say("gpu", "the engine, transfers included", **rate, unit="mm²/s", better="higher", size=size_told)
     peak = torch.cuda.max_memory_reserved() / 2**30
@@ -166,7 +163,7 @@ def whole(folder: Path, side: int, rounds: int) -> None:
 
         calls = {"whole": every, "network": network_over(path, replace(shipped, engine=own), answers)}
         taken = interleaved(calls, rounds)
-        size = {"mm2": mm2, "model": name, "precision": own.precision}
+        size = {"mm2": mm2, "model": name, "precision": own.precision, "batch": own.batch}
         rate = taken["whole"].rate(mm2)
         told, unit = "slide to objects on disk", "mm²/s"
         say("gpu", told, **rate, unit=unit, asked=ASKED_MM2[name], better="higher", size=size)

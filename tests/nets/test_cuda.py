@@ -22,6 +22,7 @@ from geryon.nets.weights import ModelDocument, TaskDocument
 CPU = torch.device("cpu")
 WHOLE = (32, 32)
 HEADS = (Head(name="a/red", channels=1, stride=1), Head(name="b/green", channels=1, stride=2))
+DOCUMENT = ModelDocument(name="none", version="1", topology="geryon-s", tasks=(TaskDocument(name="lumina"),))
 
 
 class Means(nn.Module):
@@ -109,7 +110,7 @@ def test_a_full_card_halves_the_batch_for_good() -> None:
     asked = images(5)
     assert_right(own.maps(asked, []), asked)
     assert [n for n, *_ in network.seen] == [8, 4, 2, 2, 2]
-    assert own.batch == 2 and "batch 2" in own.precision
+    assert own.batch == 2
     own.maps(asked, [])
     assert [n for n, *_ in network.seen[5:]] == [2, 2, 2]
 
@@ -117,6 +118,14 @@ def test_a_full_card_halves_the_batch_for_good() -> None:
 def test_a_card_without_room_for_one_window_is_told() -> None:
     with pytest.raises(MachineError, match="no room for a single window"):
         engine(Means(most=0)).maps(images(1), [])
+
+
+def test_a_retreat_leaves_what_a_run_is_known_by() -> None:
+    """Finished tiles of an interrupted run are taken over though other programs held the card then."""
+    full, free = engine(Means(most=2), batch=8), engine(Means(), batch=8)
+    for own in (full, free):
+        own.maps(images(3), [])
+    assert (full.batch, free.batch) == (2, 8) and full.precision == free.precision
 
 
 def test_threads_that_fail_together_halve_once() -> None:
@@ -157,7 +166,7 @@ def test_a_whole_window_is_captured_once_and_replayed() -> None:
         for asked in (images(2, seed=seed), images(1, (32, 48), seed=seed)):
             assert_right(own.maps(asked, []), asked)
     assert capture.shapes == [(4, 32, 32, 3)] and capture.replays == 3
-    assert own.precision == "float32, batch 4, graphs"
+    assert own.precision == "float32, graphs"
 
 
 def test_few_graphs_are_kept() -> None:
@@ -178,7 +187,7 @@ def test_where_capture_fails_kernels_run_one_by_one_and_it_is_said_once() -> Non
     with pytest.warns(UserWarning, match="not permitted when stream is capturing$"):
         assert_right(own.maps(asked, []), asked)
     assert_right(own.maps(asked, []), asked)
-    assert len(capture.shapes) == 1 and own.precision == "float32, batch 4, eager"
+    assert len(capture.shapes) == 1 and own.precision == "float32, eager"
 
 
 def test_a_card_that_fills_up_in_a_capture_keeps_graphs_for_the_smaller_batch() -> None:
@@ -186,23 +195,33 @@ def test_a_card_that_fills_up_in_a_capture_keeps_graphs_for_the_smaller_batch() 
     own = engine(Means(most=2), batch=4, capture=capture)
     asked = images(3)
     assert_right(own.maps(asked, []), asked)
-    assert capture.shapes == [(4, 32, 32, 3), (2, 32, 32, 3)] and own.precision == "float32, batch 2, graphs"
+    assert capture.shapes == [(4, 32, 32, 3), (2, 32, 32, 3)] and own.batch == 2
+
+
+def test_a_capture_that_ends_for_want_of_memory_is_a_full_card() -> None:
+    """The capture's own end fails then too, and hides the reason."""
+    capture = Captures(RuntimeError("operation failed due to a previous error during capture"))
+    assert capture.fault
+    capture.fault.__context__ = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(MachineError, match="no room for a single window"):
+        engine(Means(), capture=capture).maps(images(1), [])
+    assert [n for n, *_ in capture.shapes] == [4, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("free_gib", "window_gib", "batch"),
+    ("card_gib", "window_gib", "batch"),
     [(140, 0.5, 8), (22, 0.5, 8), (7.2, 0.5, 8), (7.2, 1.0, 4), (3, 0.5, 2), (1, 0.5, 1), (0.2, 0.5, 1)],
 )
-def test_the_batch_follows_the_free_memory(free_gib: float, window_gib: float, batch: int) -> None:
-    assert cuda.batch_that_fits(int(free_gib * 2**30), int(window_gib * 2**30), 10 * 2**20) == batch
+def test_the_batch_follows_the_cards_memory(card_gib: float, window_gib: float, batch: int) -> None:
+    assert cuda.batch_that_fits(int(card_gib * 2**30), int(window_gib * 2**30), 10 * 2**20) == batch
 
 
 def test_a_batch_that_was_chosen_fits() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        free, of_one, travelling = (int(rng.uniform(*r)) for r in ((2e9, 2e11), (1e8, 4e9), (1e6, 1e8)))
-        batch = cuda.batch_that_fits(free, of_one, travelling)
-        assert batch == 1 or (batch + 1) * of_one + batch * cuda.LANES * travelling <= cuda.SHARE_OF_FREE * free
+        memory, of_one, travelling = (int(rng.uniform(*r)) for r in ((2e9, 2e11), (1e8, 4e9), (1e6, 1e8)))
+        batch = cuda.batch_that_fits(memory, of_one, travelling)
+        assert batch == 1 or (batch + 1) * of_one + batch * cuda.LANES * travelling <= cuda.SHARE_OF_MEMORY * memory
 
 
 def test_the_models_windows_are_the_sizes_that_go_in_batches() -> None:
@@ -231,6 +250,65 @@ def test_cards_are_counted_and_a_wrong_one_is_refused(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card here")
 @pytest.mark.parametrize("name", ["cuda", "cuda:1"])
 def test_without_a_card_it_is_said(name: str) -> None:
-    document = ModelDocument(name="none", version="1", topology="geryon-s", tasks=(TaskDocument(name="lumina"),))
     with pytest.raises(UsageError, match="no CUDA card can be used here"):
-        engines.open_engine(name, document, {}, ())
+        engines.open_engine(name, DOCUMENT, {}, ())
+
+
+@pytest.fixture
+def a_card(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A card that is found, and a network that is made without weights."""
+    monkeypatch.setattr(engines, "has_cuda_driver", lambda: True)
+    monkeypatch.setattr(cuda, "_device", lambda card: CPU)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(cuda, "bytes_network", lambda *args: BytesNetwork(Means(), (), {}))
+    return monkeypatch
+
+
+def raising(message: str, kind: type[RuntimeError] = RuntimeError) -> Callable[..., Any]:
+    def fail(*args: Any) -> Any:
+        raise kind(message)
+
+    return fail
+
+
+def the_next(*args: Any) -> str:
+    return "the next engine"
+
+
+@pytest.mark.parametrize("step", ["get_device_capability", "on_card", "needs"])
+def test_a_card_that_cannot_run_is_refused_with_the_reason_and_auto_goes_on(step: str, a_card: Any) -> None:
+    message = "CUDA error: no kernel image is available for execution on the device\nCompile with TORCH_USE_CUDA_DSA"
+    a_card.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+    a_card.setattr(torch.cuda if step == "get_device_capability" else cuda, step, raising(message))
+    with pytest.raises(UsageError, match="can't be used: .* no kernel image .* the device; leave --engine out"):
+        engines.open_engine("cuda", DOCUMENT, {}, ())
+    a_card.setitem(engines.ENGINES, "openvino", f"{__name__}:the_next")
+    assert engines.open_engine("auto", DOCUMENT, {}, ()) == "the next engine"
+
+
+@pytest.mark.parametrize("step", ["on_card", "needs"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        raising("CUDA out of memory. Tried to allocate 2.00 MiB", torch.OutOfMemoryError),
+        raising("CUDA error: out of memory"),
+        raising("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_a_card_full_of_other_programs_is_told_when_it_is_opened(step: str, fault: Any, a_card: Any) -> None:
+    a_card.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+    a_card.setattr(cuda, step, fault)
+    with pytest.raises(MachineError, match="no room for a single window; close other programs on it"):
+        engines.open_engine("auto", DOCUMENT, {}, ())
+
+
+@pytest.mark.parametrize("free_gib", [0.1, 14])
+@pytest.mark.parametrize(("most", "batch"), [(99, 4), (2, 2)])
+def test_the_batch_at_opening_does_not_follow_what_is_free_but_a_full_card(
+    free_gib: float, most: int, batch: int, a_card: Any
+) -> None:
+    a_card.setattr(torch.cuda, "mem_get_info", lambda device: (int(free_gib * 2**30), 16 * 2**30))
+    a_card.setattr(cuda, "needs", lambda *args: (2**31, 2**20))
+    a_card.setitem(CudaEngine.__init__.__kwdefaults__, "capture", Captures())
+    network = BytesNetwork(Means(most), HEADS, dict.fromkeys(("a/red", "b/green"), "identity"))
+    assert cuda.engine_on(CPU, network, [WHOLE]).batch == batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from slides_making import data_folder, encode_jpeg, picture, put_tag, tiles_of, write_aperio, write_pyramid
 
 from geryon.errors import InputError
@@ -157,6 +159,26 @@ def test_pages_that_may_be_other_pictures_stay_with_openslide(tmp_path: Path) ->
     path = write_pyramid(tmp_path / "a.tif", picture(), **JPEG)
     put_tag(path, 1, 254, 0)  # not said to be the first one made smaller
     assert formats.candidates(path) == OPENSLIDE_FIRST
+
+
+@pytest.mark.parametrize(
+    ("tag", "first"),
+    [("TileByteCounts", OPENSLIDE_FIRST), ("BitsPerSample", OPENSLIDE_FIRST), ("ImageDescription", TIFF_FIRST)],
+)
+def test_a_tag_that_claims_too_much_costs_no_memory(tmp_path: Path, tag: str, first: tuple[str, str]) -> None:
+    """A slide is large enough to hold what a damaged count claims."""
+    path = write_aperio(tmp_path / "a.svs", picture())
+    with tifffile.TiffFile(path) as file:
+        entry = file.pages[0].tags[tag].offset
+    with path.open("r+b") as file:
+        file.truncate(400_000_000)  # zeros that take no disk
+        file.seek(entry + 4)
+        file.write((80_000_000).to_bytes(4, "little"))
+    tracemalloc.start()
+    found = formats.candidates(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == first and peak < 4_000_000
 
 
 def test_other_tiffs_stay_with_openslide(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
+from pathlib import Path
 
 
 def has_amx() -> bool:
@@ -26,16 +28,50 @@ def _flags() -> set[str]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: by its affinity and by the cgroup's quota."""
+    """Cores that this process may use: by its affinity and by its control groups' quota, of which whole cores count."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(cores, quota(Path("/")))))
+
+
+def quota(root: Path) -> float:
+    """Cores that the control groups of this process grant, math.inf where none sets a limit.
+
+    Those above its own count too. `root` is where /proc and /sys lie. A container may not see its group under the path
+    that /proc tells, but at the top: folders that are absent set no limit. Linux, cgroup-v2.rst (cpu.max) and
+    sched-bwc.rst (cpu.cfs_quota_us of version 1).
+    """
+    every = [math.inf]
+    for line in _lines(root / "proc/self/cgroup") or ["0::/", "1:cpu:/"]:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        inside = [name for name in path.split("/") if name not in ("", "..")]
+        for hierarchy in _hierarchies(controllers):
+            group = root / "sys/fs/cgroup" / hierarchy
+            every += [_granted(group.joinpath(*inside[:depth])) for depth in range(len(inside) + 1)]
+    return min(every)
+
+
+def _hierarchies(controllers: str) -> tuple[str, ...]:
+    """Folders in which groups of these controllers are mounted: version 2 names none, and may lie beside version 1."""
+    if not controllers:
+        return ("", "unified")
+    return ("cpu", "cpu,cpuacct", "cpuacct,cpu") if "cpu" in controllers.split(",") else ()
+
+
+def _granted(group: Path) -> float:
+    told = _lines(group / "cpu.max") or _lines(group / "cpu.cfs_quota_us") + _lines(group / "cpu.cfs_period_us")
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(1, cores)
+        granted_us, period_us = map(int, " ".join(told).split())
+    except ValueError:  # "max", or no such files
+        return math.inf
+    return granted_us / period_us if granted_us > 0 and period_us > 0 else math.inf
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a file of the kernel's; none where it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def has_cuda_driver() -> bool:

@@ -2,8 +2,8 @@
 
 A model's document holds, for convolutions that its topology allows, the least and the largest input on its training
 images (static quantisation: Jacob et al., CVPR 2018, section 2.1). Weights need no images: each output channel has
-its own scale. What gains nothing or loses much stays in float: the first convolutions, depthwise bottlenecks, what works
-at coarse strides, and the last convolutions, which make the probabilities.
+its own scale. What gains nothing or loses much stays in float: the first convolutions, depthwise bottlenecks, what
+works at coarse strides, and the last convolutions, which make the probabilities.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import numba
 import numpy as np
+
+from geryon.compiling import compiled
 
 SOI, EOI, SOS, DHT, DRI, RST = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xD0
 SEQUENTIAL = (0xC0, 0xC1)
@@ -157,7 +158,7 @@ def _steps(counts: bytes, symbols: bytes, *, is_first: bool) -> np.ndarray:
     return steps
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _leaps(steps):  # type: ignore[no-untyped-def]
     """One table of a plan's leaps from the same one of its steps."""
     leaps = np.zeros(1 << LEAP_BITS, np.int32)
@@ -177,7 +178,7 @@ def _leaps(steps):  # type: ignore[no-untyped-def]
     return leaps
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _walk(data, at, units, every, order, steps, leaps):  # type: ignore[no-untyped-def]
     """Which of FAULTS the scan from `at` on has; `data` is uint8, the rest is that of a _Plan."""
     bits = np.empty(len(data) - at + PAD_BYTES, np.uint8)
@@ -209,7 +210,7 @@ def _walk(data, at, units, every, order, steps, leaps):  # type: ignore[no-untyp
     return WHOLE if data[at - 1] == EOI else NO_END
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _left(bits, n, units, order, steps, leaps):  # type: ignore[no-untyped-def]
     """Bits left over of `n` bytes after so many units; -1 when they end before, or at a code that is in no table."""
     held, here, byte = np.uint64(0), 0, 0  # the next bits, leftmost first; how many; which byte comes after them

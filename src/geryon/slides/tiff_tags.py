@@ -18,6 +18,13 @@ VENDORS = (b"Philips", b"MedScan")
 """Software whose tiles overlap, or are left out, by rules of its own: OpenSlide knows them."""
 _NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
 """TIFF types in which a length, a list of lengths or a text is written."""
+_ABSENT = 0, 0, b""
+_TEXTS = (1, 2)
+MOST_OF_A_TEXT = 2**20
+"""Bytes; what is looked for stands at the beginning."""
+MOST_SAMPLES = 16
+MOST_TILES = 2**22
+"""Of 256 px they make 500,000 x 500,000 px."""
 MOST_PAGES = 4096
 MOST_TAGS = 4096
 """More belong to no slide: the walk ends, so that a chain of pages without an end can't hold it up."""
@@ -52,25 +59,44 @@ class _Page:
     tags: dict[int, tuple[int, int, bytes]]
     """(type, how many, the value or where it lies) of each."""
 
-    def all(self, tag: int) -> tuple[int, ...]:
-        """The numbers (or bytes) of a tag, () where there is none; EOFError where they lie beyond the end."""
-        kind, n, value = self.tags.get(tag, (0, 0, b""))
-        if kind not in _NUMBERS:
+    def text(self, tag: int) -> bytes:
+        """The first MOST_OF_A_TEXT bytes of a tag that holds text, b"" where there is none; EOFError as `numbers`."""
+        kind, n, _ = self.tags.get(tag, _ABSENT)
+        return self._read(tag, min(n, MOST_OF_A_TEXT)) if kind in _TEXTS else b""
+
+    def numbers(self, tag: int, most: int = MOST_SAMPLES) -> tuple[int, ...]:
+        """The numbers of a tag, () where there is none or more than `most`; EOFError where they lie beyond the end.
+
+        A damaged tag may claim billions, and a slide is large enough to hold them.
+        """
+        kind, n, _ = self.tags.get(tag, _ABSENT)
+        if kind not in _NUMBERS or n > most:
             return ()
-        size = n * struct.calcsize(_NUMBERS[kind])
-        if size > len(value):
+        return struct.unpack(f"{self.layout.order}{n}{_NUMBERS[kind]}", self._read(tag, n))
+
+    def _read(self, tag: int, n: int) -> bytes:
+        """The first n of what the tag holds."""
+        kind, claimed, value = self.tags[tag]
+        each = struct.calcsize(_NUMBERS[kind])
+        if claimed * each > len(value):
             at = struct.unpack(self.layout.order + self.layout.offset, value)[0]
-            if at + size > self.file.seek(0, 2):
+            if at + claimed * each > self.file.seek(0, 2):
                 raise EOFError
             self.file.seek(at)
-            value = self.file.read(size)
-        return struct.unpack(f"{self.layout.order}{n}{_NUMBERS[kind]}", value[:size])
+            return self.file.read(n * each)
+        return value[: n * each]
 
     def one(self, tag: int, default: int = 0) -> int:
         """The number of a tag that has one and holds it itself."""
-        kind, n, value = self.tags.get(tag, (0, 0, b""))
+        kind, n, value = self.tags.get(tag, _ABSENT)
         is_here = n == 1 and kind in _NUMBERS and struct.calcsize(_NUMBERS[kind]) <= len(value)
-        return int(self.all(tag)[0]) if is_here else default
+        return self.numbers(tag)[0] if is_here else default
+
+    @property
+    def most_tiles(self) -> int:
+        """As many as cover the page, of a tiled one; of planes that lie apart there are more."""
+        across, down = -(-self.one(WIDTH) // self.one(TILE_WIDTH)), -(-self.one(LENGTH) // self.one(TILE_LENGTH))
+        return min(across * down, MOST_TILES)
 
     @property
     def is_tiled(self) -> bool:
@@ -95,7 +121,7 @@ def is_aperio(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             first = next(_pages(file), None)
-            return first is not None and first.is_tiled and bytes(first.all(DESCRIPTION)).startswith(b"Aperio")
+            return first is not None and first.is_tiled and first.text(DESCRIPTION).startswith(b"Aperio")
     except EOFError:
         return False
 
@@ -122,7 +148,7 @@ def _is_of_no_vendor(pages: list[_Page]) -> bool:
     if not pages or not all(page.is_tiled for page in pages) or not all(page.one(KIND) & 1 for page in pages[1:]):
         return False
     tags = {tag for page in pages for tag in page.tags if tag >= FIRST_PRIVATE or tag == XMP}
-    told, software = bytes(pages[0].all(DESCRIPTION)), bytes(pages[0].all(SOFTWARE))
+    told, software = pages[0].text(DESCRIPTION), pages[0].text(SOFTWARE)
     is_xml = b"<" in told and b"www.vips.ecs.soton.ac.uk" not in told
     return tags <= set(NO_VENDORS) and not is_xml and not software.startswith(VENDORS)
 
@@ -131,10 +157,10 @@ def _is_plain(page: _Page) -> bool:
     coding = page.one(COMPRESSION), page.one(PHOTOMETRIC)
     return (
         coding in ((JPEG, RGB), (JPEG, YCBCR), (JPEG_2000_RGB, RGB))
-        and page.all(BITS) == (8, 8, 8)
+        and page.numbers(BITS) == (8, 8, 8)
         and page.one(SAMPLES) == 3
         and page.one(PLANES, default=1) == 1
-        and 0 not in (page.all(TILE_BYTES) or (0,))
+        and 0 not in (page.numbers(TILE_BYTES, page.most_tiles) or (0,))
     )
 
 

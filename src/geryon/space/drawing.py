@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 
+from geryon.compiling import compiled
 from geryon.space.arrays import Labels
 from geryon.space.boxes import Box
 from geryon.space.objects import Outlines, ranges
-
-compiled = numba.njit(cache=True, nogil=True)
 
 PIXELS_AT_ONCE = 1 << 22
 """Each takes 32 bytes while it is drawn."""

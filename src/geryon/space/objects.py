@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from geryon.compiling import compiled
 from geryon.space.boxes import Frame
 
 
@@ -55,7 +55,7 @@ class Outlines:
         return Outlines(points=points, ring_at=self.ring_at, object_at=self.object_at)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _boxes(points, point_at):  # type: ignore[no-untyped-def]
     """Of runs of points, none of them empty."""
     out = np.empty((len(point_at) - 1, 4))
@@ -174,7 +174,7 @@ def ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.repeat(starts - at[:-1], lengths) + np.arange(at[-1])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _taken(points, ring_at, object_at, index):  # type: ignore[no-untyped-def]
     rings, n = 0, 0
     for i in index:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from geryon.compiling import compiled
 from geryon.space.objects import Outlines
-
-compiled = numba.njit(cache=True, nogil=True)
 
 COLUMNS = (
     "perimeter_um",

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geryon.atomic import whole_file
+from geryon.compiling import compiled
 from geryon.errors import InputError, UsageError
 from geryon.space.boxes import Box
 from geryon.space.objects import Objects
@@ -109,7 +109,7 @@ def hilbert(x: np.ndarray, y: np.ndarray, order: int) -> np.ndarray:
     return _along_curve(np.array(x, np.int64), np.array(y, np.int64), order).astype(np.uint64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _along_curve(x, y, order):  # type: ignore[no-untyped-def]
     out = np.empty(len(x), np.int64)
     for i in range(len(x)):

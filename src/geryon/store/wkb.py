@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import pyarrow as pa
 
+from geryon.compiling import compiled
 from geryon.errors import InputError
 from geryon.space.objects import Outlines, offsets
 
 _LARGEST = 2**31 - 1
-
-compiled = numba.njit(cache=True, nogil=True)
 
 
 def sizes(outlines: Outlines) -> np.ndarray:

@@ -3,17 +3,13 @@
 Integers because the same pixels must give the same objects wherever a window lies; floating-point
 filters of image libraries round differently at different alignments. Pixels inside are listed, so that later
 passes touch no others; no array grows inside a loop, as counting who holds it costs more than the loop itself.
-
-Compiled code is kept beside this file, or in the user's cache folder where that may not be written; where neither may,
-NUMBA_CACHE_DIR has to name a folder.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-compiled = numba.njit(cache=True, nogil=True)
+from geryon.compiling import compiled
 
 _NOWHERE = 0
 _STAY = 6

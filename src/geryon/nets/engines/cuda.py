@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any
@@ -34,8 +35,8 @@ MOST_BATCH = 8
 """8 windows of 1216 px are 12 Mpx: more does not fill a card better, and a longer row of windows waits for the last."""
 MOST_GRAPHS = 2
 """A graph holds its activations for good; models have one or two window sizes."""
-SHARE_OF_FREE = 0.8
-"""Of the card's free memory; the rest is left to kernels' work space, fragmentation and other programs."""
+SHARE_OF_MEMORY = 0.8
+"""Of the card's memory; the rest is left to kernels' work space, fragmentation and other programs."""
 WARM_UPS = 3
 """Calls before a capture, so that libraries have chosen their kernels (torch's notes on CUDA graphs ask for it)."""
 
@@ -123,9 +124,12 @@ class CudaEngine:
 
     @property
     def precision(self) -> str:
-        """Type, card, windows at once, and whether they go as graphs; each can change the last bit of a map."""
+        """Type, card, and whether windows go as graphs.
+
+        The batch is not in it: it follows from these, but where memory ran out (docs/gpu.md says what that may change).
+        """
         how = "graphs" if self._capture else "eager"
-        return f"{str(self.network.dtype).removeprefix('torch.')}{self._card}, batch {self.batch}, {how}"
+        return f"{str(self.network.dtype).removeprefix('torch.')}{self._card}, {how}"
 
     def maps(self, images: Sequence[np.ndarray], places: Sequence[Box]) -> list[MapsOfWindow]:
         """See nets.engine.Engine. MachineError where not even one window has room on the card."""
@@ -134,7 +138,9 @@ class CudaEngine:
             at_once = self.batch if images[0].shape[:2] in self.sizes else 1
             try:
                 found += self._answer(images[len(found) : len(found) + at_once], at_once)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 self._retreat(at_once, error)
         return found
 
@@ -179,31 +185,41 @@ class CudaEngine:
             return
         try:
             self._replays[shape] = self._capture(self.network, images)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if _is_out_of_memory(error):
+                raise
             self._capture = None
             self._replays.clear()
             said = str(error).splitlines()[0]
             warnings.warn(f"the network does not run as a CUDA graph here, but as single kernels: {said}", stacklevel=2)
 
-    def _retreat(self, at_once: int, error: torch.OutOfMemoryError) -> None:
+    def _retreat(self, at_once: int, error: RuntimeError) -> None:
         """Half the windows at once from now on, and no memory kept for graphs of the larger batch."""
         with self._turn:
             if at_once > self.batch:
                 return  # another thread has been here
             if self.batch == 1:
-                raise MachineError(
-                    what="the card's memory has no room for a single window",
-                    where=f"{self.name}{self._card}",
-                    mend="close other programs on it, or use --engine cpu; finished work is kept",
-                ) from error
+                raise _no_room(f"{self.name}{self._card}") from error
             if self.device.type == "cuda":
                 self._compute.synchronize()
             self._replays.clear()
             self.batch //= 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """True too where it ended a capture, which then says so itself, and in the words of the driver and of cuBLAS."""
+    is_full = isinstance(error, torch.OutOfMemoryError) or isinstance(error.__context__, torch.OutOfMemoryError)
+    return is_full or any(words in str(error) for words in ("out of memory", "ALLOC_FAILED"))
+
+
+def _no_room(where: str) -> MachineError:
+    return MachineError(
+        what="the card's memory has no room for a single window",
+        where=where,
+        mend="close other programs on it, or use --engine cpu; finished work is kept",
+    )
 
 
 def _stream(device: torch.device) -> Any:
@@ -218,13 +234,41 @@ def _event(device: torch.device) -> Any:
 def open_cuda(
     document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...], card: str = ""
 ) -> CudaEngine:
-    """On the CUDA card of that number ("" for the first), as many windows at once as its free memory holds."""
+    """On the CUDA card of that number ("" for the first), as many windows at once as its memory holds.
+
+    MachineError where other programs leave it no room; UsageError where it can't be used, as when torch is not made
+    for a card so old: then "auto" takes another engine.
+    """
     device = _device(card)
-    # bfloat16 multiplies in hardware from compute capability 8.0 on (Ampere).
-    dtype = torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    network = on_card(bytes_network(document, tensors, heads, dtype), device)
-    sizes = window_sizes(document)
-    batch = batch_that_fits(torch.cuda.mem_get_info(device)[0], *needs(network, max(sizes), device))
+    with _opening(device):
+        # bfloat16 multiplies in hardware from compute capability 8.0 on (Ampere).
+        dtype = torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    network = bytes_network(document, tensors, heads, dtype)
+    with _opening(device):
+        return engine_on(device, network, window_sizes(document))
+
+
+@contextmanager
+def _opening(device: torch.device) -> Iterator[None]:
+    """What torch and the driver say of a card becomes an error of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_out_of_memory(error):
+            raise _no_room(str(device)) from error
+        said = str(error).partition("\n")[0]
+        mend = "leave --engine out, or --engine cpu"
+        raise UsageError(what=f"the card can't be used: {said}", where=str(device), mend=mend) from error
+
+
+def engine_on(device: torch.device, network: BytesNetwork, sizes: Collection[tuple[int, int]]) -> CudaEngine:
+    """The network on that card, ready for windows of those sizes.
+
+    The batch comes from the memory that the card has, not from what is free just now, so that a run that is taken up
+    again has the same; less room is a retreat as at any other time.
+    """
+    on_card(network, device)
+    batch = batch_that_fits(torch.cuda.mem_get_info(device)[1], *needs(network, max(sizes), device))
     engine = CudaEngine(network, device, sizes=sizes, batch=batch)
     largest = np.zeros((*max(sizes), 3), np.uint8)
     engine.maps([largest], [])  # so that graphs, or their failure, are there before anything is asked of the name
@@ -274,11 +318,11 @@ def needs(network: BytesNetwork, size: tuple[int, int], device: torch.device) ->
     return peak, images.numel() + sum(value.numel() for value in maps)
 
 
-def batch_that_fits(free_bytes: int, activations_bytes: int, travelling_bytes: int) -> int:
-    """Windows at once: the largest power of two up to MOST_BATCH that the free memory holds, at least 1.
+def batch_that_fits(card_bytes: int, activations_bytes: int, travelling_bytes: int) -> int:
+    """Windows at once: the largest power of two up to MOST_BATCH that a card of that memory holds, at least 1.
 
     A batch's activations stand once (in its graph), what travels once a lane; beside that a border window runs alone.
     """
-    room = SHARE_OF_FREE * free_bytes - activations_bytes
+    room = SHARE_OF_MEMORY * card_bytes - activations_bytes
     fits = int(room // (activations_bytes + LANES * travelling_bytes))
     return min(MOST_BATCH, 1 << (fits.bit_length() - 1)) if fits > 0 else 1

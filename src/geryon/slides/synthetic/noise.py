@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numba import njit
+
+from geryon.compiling import compiled
 
 TEXTURE = 1024
 _M1, _M2, _M3 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -38,20 +39,20 @@ def _start(seed: int, salt: int) -> np.uint64:
     return np.uint64((seed * 1_000_003 + salt * 7919 + 1) & 0xFFFFFFFFFFFFFFFF)
 
 
-@njit(cache=True)
+@compiled
 def _mixed(z):  # type: ignore[no-untyped-def]  # pragma: no cover
     z = (z ^ (z >> np.uint64(30))) * _M2
     z = (z ^ (z >> np.uint64(27))) * _M3
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True)
+@compiled
 def _hash(start, column, row):  # type: ignore[no-untyped-def]  # pragma: no cover
     z = _mixed(start + np.uint64(column) * _M1) + np.uint64(row) * _M3
     return np.float64(_mixed(z) >> np.uint64(11)) / 9007199254740992.0
 
 
-@njit(cache=True)
+@compiled
 def _hash_all(start, column, row):  # type: ignore[no-untyped-def]  # pragma: no cover
     out = np.empty(len(column))
     for k in range(len(column)):
@@ -59,7 +60,7 @@ def _hash_all(start, column, row):  # type: ignore[no-untyped-def]  # pragma: no
     return out
 
 
-@njit(cache=True)
+@compiled
 def _noise_all(start, u, v):  # type: ignore[no-untyped-def]  # pragma: no cover
     out = np.empty(len(u))
     for k in range(len(u)):
@@ -74,7 +75,7 @@ def _noise_all(start, u, v):  # type: ignore[no-untyped-def]  # pragma: no cover
     return out
 
 
-@njit(cache=True)
+@compiled
 def _nearest_all(start_x, start_y, u, v):  # type: ignore[no-untyped-def]  # pragma: no cover
     column, row = np.empty(len(u), np.int64), np.empty(len(u), np.int64)
     for k in range(len(u)):
@@ -108,7 +109,7 @@ def _weights(at: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     return int(cell[0]) - 1, cell - cell[0], (np.array(parts) / 6).astype(np.float32)
 
 
-@njit(cache=True)
+@compiled
 def _spline(lattice, columns, across, rows, down):  # type: ignore[no-untyped-def]  # pragma: no cover
     smooth = np.empty((lattice.shape[0], len(columns)), np.float32)
     for j in range(lattice.shape[0]):
@@ -134,7 +135,7 @@ def speckle(seed: int, salt: int, cell_um: float, x_um: np.ndarray, y_um: np.nda
     return _speckle(texture(seed, salt), x_um / cell_um, y_um / cell_um)
 
 
-@njit(cache=True)
+@compiled
 def _speckle(sheet, u, v):  # type: ignore[no-untyped-def]  # pragma: no cover
     left = np.floor(u).astype(np.int64)
     right, share = (left + 1) % TEXTURE, (u - left).astype(np.float32)
@@ -159,7 +160,7 @@ def two_nearest(seed: int, salt: int, u: np.ndarray, v: np.ndarray, jitter: floa
     return _two_nearest(u, v, sites[0], sites[1], i, j)
 
 
-@njit(cache=True)
+@compiled
 def _two_nearest(u, v, site_x, site_y, i, j):  # type: ignore[no-untyped-def]  # pragma: no cover
     first, second = np.empty(u.shape, np.float32), np.empty(u.shape, np.float32)
     for y in range(u.shape[0]):
@@ -188,7 +189,7 @@ def along(seed: int, salt: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return cv2.remap(texture(seed, salt), _wrapped(u), _wrapped(v), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
-@njit(cache=True)
+@compiled
 def _wrapped(at):  # type: ignore[no-untyped-def]  # pragma: no cover
     out = np.empty(at.shape, np.float32)
     for i in range(at.shape[0]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+
+from geryon.compiling import compiled
 
 CORNERS = 20
 """Points on the outline of a nucleus."""
@@ -26,7 +27,7 @@ def fill(
     return canvas
 
 
-@njit(cache=True)
+@compiled
 def _fill(canvas, points, starts, values, x_px, y_px):  # type: ignore[no-untyped-def]  # pragma: no cover
     height, width = canvas.shape
     step_y = y_px[1] - y_px[0] if height > 1 else 1.0
@@ -57,7 +58,7 @@ def _fill(canvas, points, starts, values, x_px, y_px):  # type: ignore[no-untype
                         canvas[row, column] = values[k]
 
 
-@njit(cache=True)
+@compiled
 def edge_distance(points, polygon):  # type: ignore[no-untyped-def]  # pragma: no cover
     """float64 [n]: how far each point lies inside the polygon; negative outside."""
     out = np.empty(len(points))
@@ -79,7 +80,7 @@ def edge_distance(points, polygon):  # type: ignore[no-untyped-def]  # pragma: n
     return out
 
 
-@njit(cache=True)
+@compiled
 def spaced(x, y, a, b, angle, slack):  # type: ignore[no-untyped-def]  # pragma: no cover
     """bool [n]: the ellipses that stay when each in turn gives way to those kept before it.
 
@@ -111,7 +112,7 @@ def spaced(x, y, a, b, angle, slack):  # type: ignore[no-untyped-def]  # pragma:
     return keep
 
 
-@njit(cache=True)
+@compiled
 def reach(x, y, nx, ny, spines, own, longest, gap):  # type: ignore[no-untyped-def]  # pragma: no cover
     """float64 [ray]: how far each ray goes while it stays nearer to its own spine than to any other, by `gap`."""
     out = np.empty(len(x))
@@ -134,7 +135,7 @@ def reach(x, y, nx, ny, spines, own, longest, gap):  # type: ignore[no-untyped-d
     return out
 
 
-@njit(cache=True)
+@compiled
 def _to_segment(x, y, s):  # type: ignore[no-untyped-def]  # pragma: no cover
     dx, dy = s[2] - s[0], s[3] - s[1]
     t = ((x - s[0]) * dx + (y - s[1]) * dy) / max(dx * dx + dy * dy, 1e-12)

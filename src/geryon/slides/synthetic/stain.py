@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numba import njit
 
+from geryon.compiling import compiled
 from geryon.slides.synthetic.noise import hashed
 from geryon.space.arrays import Image
 
@@ -78,7 +78,7 @@ def developed(h: np.ndarray, e: np.ndarray, blood: np.ndarray, look: Look, mpp: 
     return seen
 
 
-@njit(cache=True)
+@compiled
 def _absorbed(h, e, blood, vectors, haze):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The exponent of Beer and Lambert's law at each pixel."""
     out = np.empty((h.shape[0], h.shape[1], 3), np.float32)
