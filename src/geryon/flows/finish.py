@@ -15,7 +15,7 @@ from geryon.flows.across import Found
 from geryon.flows.extras import Extras, holding, with_extras
 from geryon.flows.pieces import unpacked
 from geryon.flows.plan import Cell
-from geryon.flows.work import IN_PART, Look, Work, part_name
+from geryon.flows.work import IN_PART, UNREADABLE, Look, Work, part_name
 from geryon.flows.writing import AT_ONCE, write_tasks
 from geryon.nets.model import frame_of
 from geryon.slides.quality import quality
@@ -51,7 +51,7 @@ def write_results(work: Work, parts: Parts, look: Look, ending: Ending) -> RunRe
     seconds = {**ending.clock, "write": perf_counter() - began}
     kept = parts.names()
     lost = Lost(
-        windows=sum(name.startswith("unreadable-") for name in kept),
+        windows=sum(name.startswith(UNREADABLE) for name in kept),
         in_part=sum(name.startswith(IN_PART) for name in kept),
     )
     tasks = {task.name: written[task.name].done for task in work.net.tasks}
