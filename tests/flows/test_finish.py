@@ -32,12 +32,16 @@ class Deaf(Exception):
     """The listener has gone."""
 
 
-@pytest.mark.parametrize("kind", [events.Started, events.Advanced])
-def test_a_listener_that_fails_ends_the_run(tmp_path: Path, kind: type) -> None:
-    """At the file of the glands too, which the files of nuclei and lumina wait for."""
+def test_a_listener_that_fails_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the file of the glands too, when that of the nuclei is begun and waits for them, with all its tiles read."""
+    reader, is_begun = finish._reader, threading.Event()
+    monkeypatch.setattr(finish, "_reader", lambda work, parts, is_over: reader(work, parts, threading.Event()))
 
     def tell(event: events.Event) -> None:
-        if isinstance(event, kind) and event.stage == "write glands":
+        if isinstance(event, events.Started) and event.stage == "write nuclei":
+            is_begun.set()
+        if isinstance(event, events.Started) and event.stage == "write glands":
+            assert is_begun.wait(30)
             raise Deaf
 
     caught: list[BaseException] = []
