@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from geryon.slides.identity import fingerprint
 from geryon.slides.reader import Slide, open_slide
 from geryon.slides.tissue import low_power
 from geryon.space.boxes import Box
+from geryon.store.parts import Parts
 from geryon.store.run import RunRecord, is_whole, read_run
 from tests.flows.test_segment import contents, geometries, run
 from tests.flows.world import MPP, make_world, oracle, slide_of
@@ -136,6 +138,77 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path, monkeypatch: pytest
     monkeypatch.undo()
     assert not is_whole(tmp_path / "cut") and len(list((tmp_path / "cut" / ".parts").glob("tile-*"))) == 3
     assert contents(run(WORLD, tmp_path / "cut", tile=256, window=256)) == contents(whole)
+
+
+class Closing:
+    """A slide of a file: a read that ends after the file is closed fails, as with tifffile. The last window is slow."""
+
+    def __init__(self, slide: Slide) -> None:
+        self.slide, self.closed, self.late = slide, threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.slide, name)
+
+    def __enter__(self) -> Closing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.closed.set()
+        self.late.wait(0.2)
+
+    def read(self, box: Box, mpp: float) -> np.ndarray:
+        if mpp == MPP and min(box.xmin, box.ymin) > 400:
+            self.closed.wait(1)
+        if self.closed.is_set():
+            self.late.set()
+            raise InputError(what="the file is closed", where="closing.tiff", mend="copy it anew")
+        return self.slide.read(box, mpp)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, MachineError])
+def test_a_window_that_is_read_while_a_run_ends_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    whole = run(WORLD, tmp_path / "whole", tile=256, window=256)
+    kept = Parts.keep
+
+    def keep(self: Parts, name: str, sections: dict) -> None:
+        if name == "tile-00000-00000":
+            raise KeyboardInterrupt if fault is KeyboardInterrupt else MachineError(what="the disk is full")
+        kept(self, name, sections)
+
+    monkeypatch.setattr(Parts, "keep", keep)
+    slide = Closing(slide_of(WORLD))
+    caught = []  # holds the traceback, and so all that was under way
+    try:
+        with slide:
+            segment_slide(slide, oracle(WORLD), tmp_path / "cut", options=OPTIONS, tell=events.nobody)  # type: ignore[arg-type]
+    except fault as error:
+        caught.append(error)
+    assert caught and not slide.late.is_set()
+    monkeypatch.undo()
+    assert contents(run(WORLD, tmp_path / "cut", tile=256, window=256)) == contents(whole)
+    assert read_run(tmp_path / "cut").windows == read_run(tmp_path / "whole").windows
+    assert read_run(tmp_path / "cut").warnings == read_run(tmp_path / "whole").warnings
+
+
+@pytest.mark.parametrize("place", [(250, 250, 500, 500), (240, 240, 250, 250)])
+def test_what_could_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[int, int, int, int]
+) -> None:
+    """A disk that failed for a while costs nothing in the end, also of the tiles that were kept meanwhile."""
+    whole = run(WORLD, tmp_path / "whole", tile=256, window=256)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("geryon.flows.segment.write_results", interrupted)
+        torn_run(tmp_path / "cut", place)
+    assert list((tmp_path / "cut" / ".parts").glob("*unreadable-*"))
+    assert contents(run(WORLD, tmp_path / "cut", tile=256, window=256)) == contents(whole)
+    assert read_run(tmp_path / "cut").windows == read_run(tmp_path / "whole").windows
+    assert read_run(tmp_path / "cut").warnings == read_run(tmp_path / "whole").warnings
+
+
+def interrupted(*args: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_full_disk_while_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,12 +50,22 @@ def most_held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return most
 
 
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any machine: how many windows are held follows its cores."""
+    monkeypatch.setattr(segment, "usable_cores", lambda: 2)
+
+
+def windows_ahead(net: Model) -> int:
+    return segment.WINDOWS_AHEAD * max(segment.usable_cores(), net.engine.lanes * net.engine.batch)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("tile_px", [256, 512])
 def test_windows_held_follow_the_shorter_side(most_held: list[int], shape: tuple[int, int], tile_px: int) -> None:
     net = oracle(WORLD, ("glands",))
     plan = plan_of(net, shape, tile_px)
-    ahead = segment.WINDOWS_AHEAD * net.engine.lanes
+    ahead = windows_ahead(net)
     most = plan.most_windows(ahead)
     done = [tile for tile, _ in segment.decoded(net, plan, plan.cells, maps_of(net, plan, plan.needed(plan.cells)))]
     assert sorted(done) == list(plan.cells)
@@ -67,7 +77,7 @@ def test_windows_held_follow_the_shorter_side(most_held: list[int], shape: tuple
 def test_windows_do_not_pile_up_before_a_slow_tile(most_held: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     net = oracle(WORLD, ("glands",))
     plan = plan_of(net, (300, 12000), 256)
-    most = plan.most_windows(segment.WINDOWS_AHEAD * net.engine.lanes)
+    most = plan.most_windows(windows_ahead(net))
     assert len(plan.kept) > 2 * most
     slow = threading.Event()
 
@@ -79,6 +89,26 @@ def test_windows_do_not_pile_up_before_a_slow_tile(most_held: list[int], monkeyp
     monkeypatch.setattr(segment, "decode", decode)
     assert len(list(segment.decoded(net, plan, plan.cells, maps_of(net, plan, plan.needed(plan.cells))))) == 94
     assert most - 1 <= most_held[0] <= most
+
+
+def test_tiles_that_wait_are_not_decoded_when_a_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = oracle(WORLD, ("glands",))
+    plan = plan_of(net, (300, 12000), 256)
+    begun: list[Cell] = []
+
+    def decode(net: Model, plan: Plan, mosaic: Mosaic, tile: Cell) -> dict:
+        begun.append(tile)
+        threading.Event().wait(0.2)
+        return {}
+
+    def maps() -> Iterator[tuple[Cell, dict[str, np.ndarray]]]:
+        yield from maps_of(net, plan, plan.needed(plan.cells)[:9])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment, "decode", decode)
+    with pytest.raises(KeyboardInterrupt):
+        list(segment.decoded(net, plan, plan.cells, maps()))
+    assert len(begun) <= segment.usable_cores()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -17,6 +17,7 @@ from geryon.flows import segment_all as module
 from geryon.flows.listed import Listed
 from geryon.flows.segment import Options
 from geryon.flows.segment_all import segment_all
+from geryon.nets.engines import cuda
 from geryon.slides.synthetic import SyntheticSlide
 from geryon.store.run import is_whole
 
@@ -43,6 +44,10 @@ def test_processes_share_the_slides_and_the_files_are_those_of_one(slides: list[
     assert "d.png" in (tmp_path / "two" / "failures.csv").read_text(encoding="utf-8")
     assert sum(isinstance(e, events.Advanced) and e.stage == "slides" for e in told) == 4
     assert any(isinstance(e, events.Warned) and "failed" in e.text for e in told)
+    assert [type(e) for e in told if not isinstance(e, (events.Warned, events.Advanced))] == [
+        events.Started,
+        events.Finished,
+    ]
 
     records = segment_all(listed[:3], out=tmp_path / "one", tasks=["nuclei"], options=ONE)
     assert [record.mpp[0] for record in records] == [0.45, 0.5, 0.5]
@@ -62,6 +67,34 @@ def test_a_wrong_question_is_refused_before_any_process_starts(
     twin = tmp_path / "x" / "a.png"
     with pytest.raises(UsageError, match="same name"):
         segment_all([slides[0], twin], out=tmp_path / "out", options=TWO)
+
+
+@pytest.mark.parametrize("slides_asked", [1, 3])
+def test_every_engine_is_looked_at_before_any_process_starts(
+    slides: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slides_asked: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "process_each", None)
+    monkeypatch.setattr(cuda, "cards", lambda: ("cuda:0", "cuda:1"))
+    words = ["segment", *map(str, slides[:slides_asked]), "--out", str(tmp_path / "out"), "--mpp", "0.5", "--quiet"]
+    assert main([*words, "--engine", "cuda:0,cuda:7,cpu,cqu"]) == 2
+    said = capsys.readouterr().err
+    assert "no card cuda:7" in said and "cuda:0, cuda:1" in said and "'cqu'" in said and "openvino" in said
+    assert not (tmp_path / "out").exists()
+    module.refuse_unknown(("cuda:0", "cuda", "cpu", "auto", "geryon.nets.engines.torch_:open_cpu"))
+
+
+def test_a_warning_says_whose_it_is() -> None:
+    told: list[events.Event] = []
+    for text in ("left out: a tile", "a: parts of an unfinished run are dropped"):
+        module._named("a", told.append, events.Warned(text=text))
+    assert told == [
+        events.Warned(text="a: left out: a tile"),
+        events.Warned(text="a: parts of an unfinished run are dropped"),
+    ]
 
 
 def test_a_process_that_is_killed_is_the_machines_fault() -> None:

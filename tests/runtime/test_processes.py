@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +48,63 @@ def test_each_name_is_one_process_and_faults_and_warnings_come_back() -> None:
 def test_a_process_that_dies_is_noticed() -> None:
     with process_each(("a",), squared) as give, pytest.raises(BrokenProcessPool):
         give(99).result()
+
+
+LONG_RUN = """
+import sys, time
+from pathlib import Path
+from geryon.runtime.processes import process_each
+
+def work(folder, item, tell):
+    (Path(folder) / f"began {item}").touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    with process_each([sys.argv[1]] * 2, work) as give:
+        for future in [give(item) for item in range(8)]:
+            future.result()
+"""
+
+
+def until(is_so: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.05)
+    return is_so()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to groups of processes")
+@pytest.mark.parametrize(
+    ("send", "number"), [("killpg", signal.SIGINT), ("kill", signal.SIGINT), ("kill", signal.SIGKILL)]
+)
+def test_nothing_goes_on_after_the_end(tmp_path: Path, send: str, number: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; `kill` the first one only."""
+    script = tmp_path / "long.py"
+    script.write_text(LONG_RUN, encoding="utf-8")
+    words = [sys.executable, str(script), str(tmp_path)]
+    run = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        assert until(lambda: len(list(tmp_path.glob("began *"))) == 2, 60)
+        getattr(os, send)(run.pid, number)
+        _, said = run.communicate(timeout=20)  # the pipe ends with the last process that could write to it
+        assert ("KeyboardInterrupt" in said) == (number == signal.SIGINT) and run.returncode != 0
+        assert len(list(tmp_path.glob("began *"))) == 2, "no further item is begun"
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+
+
+class Deadly:
+    def __reduce__(self) -> str:
+        os._exit(1)
+
+
+def last_words(name: str, item: int, tell: events.Tell) -> None:
+    tell(events.Warned(text=Deadly()))  # type: ignore[arg-type]
+
+
+def test_a_process_that_dies_while_it_tells_holds_nobody_up() -> None:
+    """It holds the lock under which all tell."""
+    with process_each(("a", "b"), last_words) as give, pytest.raises(BrokenProcessPool):
+        give(1).result()

@@ -111,6 +111,23 @@ def test_a_section_is_checked_when_it_is_read(tmp_path: Path) -> None:
         assert not piece.has("a")
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE])
+def test_a_machine_that_can_not_read_is_no_damaged_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with Parts(tmp_path, "k") as piece:
+        piece.keep("a", {"s": {"x": ARRAY}})
+
+        def refused(*args: object, **more: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(zipfile, "ZipFile", refused)
+            with pytest.raises(MachineError, match=f"reading a finished part failed: {os.strerror(number)}"):
+                piece.read("a", "s")
+        np.testing.assert_array_equal(piece.read("a", "s")["x"], ARRAY)
+
+
 def test_no_objects_of_python_are_written(tmp_path: Path) -> None:
     with Parts(tmp_path, "k") as piece:
         with pytest.raises(ValueError, match="object"):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
 from time import perf_counter
 from typing import Any
 
 from geryon import __version__, events
+from geryon.errors import MachineError
 from geryon.flows.across import Found
 from geryon.flows.extras import Extras, holding, with_extras
 from geryon.flows.pieces import unpacked
 from geryon.flows.plan import Cell
-from geryon.flows.work import IN_PART, Look, Work, part_name
+from geryon.flows.work import IN_PART, UNREADABLE, Look, Work, part_name
 from geryon.flows.writing import AT_ONCE, write_tasks
 from geryon.nets.model import frame_of
 from geryon.slides.quality import quality
@@ -38,20 +39,21 @@ class Ending:
 
 def write_results(work: Work, parts: Parts, look: Look, ending: Ending) -> RunRecord:
     """All files of the slide's folder; the parts are removed when run.json stands."""
-    began = perf_counter()
+    began, is_over = perf_counter(), Event()
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="write")
     try:
-        files_of_tasks = write_tasks(work, _reader(work, parts), pool, ending.tell)
+        files_of_tasks = write_tasks(work, _reader(work, parts, is_over), pool, ending.tell)
         seen = pool.submit(_write_quality, work, look)
         written = {name: file.result() for name, file in files_of_tasks.items()}
         shares = seen.result()
     finally:
+        is_over.set()
         pool.shutdown(wait=True, cancel_futures=True)
     files = {w.key: w.file for w in written.values()} | {"quality": QUALITY}
     seconds = {**ending.clock, "write": perf_counter() - began}
     kept = parts.names()
     lost = Lost(
-        windows=sum(name.startswith("unreadable-") for name in kept),
+        windows=sum(name.startswith(UNREADABLE) for name in kept),
         in_part=sum(name.startswith(IN_PART) for name in kept),
     )
     tasks = {task.name: written[task.name].done for task in work.net.tasks}
@@ -69,10 +71,20 @@ def _write_quality(work: Work, look: Look) -> dict[str, float]:
     return dict(seen.shares)
 
 
-def _reader(work: Work, parts: Parts) -> Found:
+def _reader(work: Work, parts: Parts, is_over: Event) -> Found:
+    """Reads kept tiles until it is over: a writer goes no further than its next tile when another has failed."""
+
     def found(cell: Cell, task: Task) -> Any:
+        if is_over.is_set():
+            raise CancelledError
         frame = frame_of(task, work.plan.work, work.plan.model_mpp)
-        return unpacked(parts.read(part_name(cell), task.name), task, frame)
+        try:
+            arrays = parts.read(part_name(cell), task.name)
+        except KeyError as error:
+            raise MachineError(
+                what="a finished part was damaged", where=str(work.folder), mend="run the same command again"
+            ) from error
+        return unpacked(arrays, task, frame)
 
     return found
 
@@ -115,7 +127,11 @@ def _record(work: Work, look: Look, tasks: dict[str, TaskDone], files: dict[str,
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held, its children's most added."""
+    """The most memory this process has held, its children's most added; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     usages = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return unit * sum(usages)

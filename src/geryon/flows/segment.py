@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +21,7 @@ from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.flows.question import Question, normalisation, question, refuse_another
-from geryon.flows.work import IN_PART, Look, Work, digest, part_name, unreadable_name
+from geryon.flows.work import Look, Work, digest, lost_names, part_name
 from geryon.nets.cores import usable_cores
 from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
 from geryon.nets.mosaic import Mosaic
@@ -141,6 +142,7 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
 def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
     began = perf_counter()
     slide, net, plan = work.slide, work.net, work.plan
+    _forget_lost(plan, parts)
     todo = [cell for cell in plan.cells if not parts.has(part_name(cell))]
     windows = plan.needed(todo)
     tell(events.Started(stage="segment", total=len(plan.kept), unit="windows", done=len(plan.kept) - len(windows)))
@@ -153,8 +155,9 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
         # A bad place costs itself, and a window only where nothing of its core is left; kept, told and counted.
         lost = seen.unreadable[window.core_in_outer]
         is_left_out = bool(lost.all())
-        name = unreadable_name(cell) if is_left_out else f"{IN_PART}{unreadable_name(cell)}"
-        parts.keep(name, {"window": {"cell": np.array(cell), "lost_px": np.array(np.count_nonzero(lost))}})
+        whole, in_part = lost_names(cell)
+        lost_px = np.array(np.count_nonzero(lost))
+        parts.keep(whole if is_left_out else in_part, {"window": {"cell": np.array(cell), "lost_px": lost_px}})
         tell(events.Warned(text=_lost(seen, lost, window)))
         return None if is_left_out else work.stain(seen.image), window.outer
 
@@ -165,16 +168,34 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
 
     # A card has few lanes, but all cores may read and decode for it.
     lanes = Lanes(readers=usable_cores(), workers=net.engine.lanes, batch=net.engine.batch)
-    maps = stream(windows, read, predict, lanes)
-    for cell, found in decoded(net, plan, todo, _told(maps, plan, tell)):
-        parts.keep(part_name(cell), packed(found))
+    # Closed here, whatever happens: a thread that still reads when the slide is closed would find its window damaged.
+    with (
+        closing(stream(windows, read, predict, lanes)) as maps,
+        closing(decoded(net, plan, todo, _told(maps, plan, tell))) as tiles,
+    ):
+        for cell, found in tiles:
+            parts.keep(part_name(cell), packed(found))
     tell(events.Finished(stage="segment", seconds=perf_counter() - began))
     _refuse_unreadable(slide, plan, parts)
 
 
+def _forget_lost(plan: Plan, parts: Parts) -> None:
+    """Windows that an earlier run could not read in full are tried again, and with them the tiles that look at them."""
+    names = set(parts.names())
+    lost = {cell for cell in plan.kept if not names.isdisjoint(lost_names(cell))}
+    if not lost:
+        return
+    for tile, windows in plan.looked_at(plan.cells).items():
+        if not lost.isdisjoint(windows):
+            parts.drop(part_name(tile))
+    for cell in lost:
+        for name in lost_names(cell):
+            parts.drop(name)
+
+
 def _refuse_unreadable(slide: Slide, plan: Plan, parts: Parts) -> None:
     """A slide of which no window could be read is no slide without objects."""
-    lost = [name for name in map(unreadable_name, plan.kept) if parts.has(name)]
+    lost = [name for name, _ in map(lost_names, plan.kept) if parts.has(name)]
     if lost and len(lost) == len(plan.kept):
         for name in [*lost, *map(part_name, plan.cells)]:
             parts.drop(name)
@@ -187,7 +208,7 @@ def _refuse_unreadable(slide: Slide, plan: Plan, parts: Parts) -> None:
 
 def decoded(
     net: Model, plan: Plan, todo: Sequence[Cell], maps: Iterator[tuple[Cell, Maps | None]]
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
+) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
     """Each tile with what its tasks find in it, as soon as the windows it looks at are there.
 
     `maps` come in the order of `plan.needed`, None for a window that could not be read. A window is let go of when
@@ -213,7 +234,8 @@ def decoded(
 
     at_once = max(usable_cores(), net.engine.lanes * net.engine.batch)
     most = plan.most_windows(ahead=WINDOWS_AHEAD * at_once)
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
+    pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+    try:
         for window, found in maps:
             if found is not None:
                 place = plan.window(window)
@@ -226,6 +248,8 @@ def decoded(
                 yield finish()
         while under_way:
             yield finish()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def decode(net: Model, plan: Plan, mosaic: Mosaic, cell: Cell) -> dict[str, Any]:

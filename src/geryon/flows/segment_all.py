@@ -9,13 +9,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from time import perf_counter
 
-from geryon import events
-from geryon.errors import MachineError
+from geryon import events, plugins
+from geryon.errors import MachineError, UsageError
 from geryon.flows.listed import Listed
 from geryon.flows.many import each, refuse_twins
 from geryon.flows.segment import Options, segment
-from geryon.nets.engine import side_by_side
+from geryon.nets.engine import CARDS, ENGINES, side_by_side
 from geryon.nets.model import Model, ResearchOnly, load_model
 from geryon.runtime.processes import process_each
 from geryon.slides.formats import stem as name_of
@@ -50,6 +51,8 @@ def segment_all(
     asked = Asked(out=Path(out), model=model, tasks=named, options=options or Options())
     listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
     engines = side_by_side(asked.options.engine)
+    if len(engines) > 1:
+        refuse_unknown(engines)
     if len(engines) > 1 and len(listed) > 1:
         return _beside(listed, asked, engines[: len(listed)], tell)
     net = load_model(model, engine=engines[0], tasks=tasks)
@@ -63,22 +66,65 @@ def segment_all(
 
 def _beside(slides: Sequence[Listed], asked: Asked, engines: Sequence[str], tell: events.Tell) -> list[RunRecord]:
     """A process an engine; each takes the next slide when it is done with one."""
-    paths = [slide.path for slide in slides]
+    paths, began = [slide.path for slide in slides], perf_counter()
     refuse_twins(paths, name_of)
     load_model(asked.model, engine="cpu", tasks=asked.tasks)  # what is wrong with the question is said once, here
-    with process_each(engines, partial(_one, asked), tell) as give:
-        tell(events.Started(stage="slides", total=len(paths), unit="slides"))
-        given = {slide.path: give(slide) for slide in slides}
-        for future in given.values():
-            future.add_done_callback(lambda _: tell(events.Advanced(stage="slides")))
-        return each(paths, lambda path: _done(given[path], path), out=asked.out, name_of=name_of, tell=tell)
+
+    def advance(future: Future[RunRecord]) -> None:
+        if not future.cancelled() and not isinstance(future.exception(), BrokenProcessPool):
+            tell(events.Advanced(stage="slides"))
+
+    tell(events.Started(stage="slides", total=len(paths), unit="slides"))
+    try:
+        with process_each(engines, partial(_one, asked), tell) as give:
+            given = {slide.path: give(slide) for slide in slides}
+            for future in given.values():
+                future.add_done_callback(advance)
+            return each(paths, lambda path: _done(given[path], path), out=asked.out, name_of=name_of, tell=tell)
+    finally:
+        tell(events.Finished(stage="slides", seconds=perf_counter() - began))
+
+
+def refuse_unknown(engines: Sequence[str]) -> None:
+    """A process finds only its own engine unknown, and only when it has a slide: all are looked at before any starts.
+
+    UsageError names every one that does not exist here.
+    """
+    faults, mends = [], []
+    for name in dict.fromkeys(engines):
+        try:
+            _refuse_absent(name)
+        except UsageError as error:
+            faults.append(error.what)
+            mends.append(error.mend)
+    if faults:
+        raise UsageError(what="; ".join(faults), where="--engine", mend=", and ".join(dict.fromkeys(mends)))
+
+
+def _refuse_absent(name: str) -> None:
+    kind, _, card = name.partition(":")
+    if kind in CARDS:
+        cards = plugins.load(CARDS[kind])()
+        if f"{kind}:{card or 0}" not in cards:
+            mend = f"choose one of: {', '.join(cards)}" if cards else "leave --engine out, or --engine cpu"
+            raise UsageError(what=f"there is no card {kind}:{card or 0} that can be used here", mend=mend)
+    elif name != "auto":
+        plugins.find(ENGINES, "geryon.engines", name)
 
 
 def _one(asked: Asked, engine: str, slide: Listed, tell: events.Tell) -> RunRecord:
     """In a process of its own, which has loaded the model for the slide before."""
     options = replace(asked.options_for(slide), engine=engine)
     net = _model_here(asked.model, engine, asked.tasks)
-    return segment(slide.path, out=asked.out, model=net, tasks=asked.tasks, options=options, tell=tell)
+    told = partial(_named, name_of(slide.path), tell)
+    return segment(slide.path, out=asked.out, model=net, tasks=asked.tasks, options=options, tell=told)
+
+
+def _named(name: str, tell: events.Tell, event: events.Event) -> None:
+    """Of several slides at once a warning says whose it is."""
+    if isinstance(event, events.Warned) and not event.text.startswith(f"{name}: "):
+        event = events.Warned(text=f"{name}: {event.text}")
+    tell(event)
 
 
 @lru_cache(maxsize=1)

@@ -15,8 +15,10 @@ from geryon.slides.normalise import Normalised
 from geryon.slides.reader import Slide
 from geryon.slides.tissue import LowPower, TissueMask
 
+UNREADABLE = "unreadable-"
+"""Begins the name of a window that could not be read."""
 IN_PART = "in-part-"
-"""Before the name of a window of which some could be read."""
+"""Before that name where some of it could be read."""
 PARTS_FORMAT = 3
 """Raised when the content of kept tiles changes its meaning."""
 
@@ -63,6 +65,7 @@ def part_name(cell: Cell) -> str:
     return f"tile-{cell[0]:05d}-{cell[1]:05d}"
 
 
-def unreadable_name(cell: Cell) -> str:
-    """The name under which it is kept that a window could not be read."""
-    return f"unreadable-{cell[0]:05d}-{cell[1]:05d}"
+def lost_names(cell: Cell) -> tuple[str, str]:
+    """The names under which it is kept that a window could not be read at all, and that it could be in part."""
+    name = f"{UNREADABLE}{cell[0]:05d}-{cell[1]:05d}"
+    return name, f"{IN_PART}{name}"

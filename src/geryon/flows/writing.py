@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -62,13 +62,20 @@ def write_tasks(work: Work, found: Found, pool: ThreadPoolExecutor, tell: events
         if task.only_within and task.within not in held:
             tell(events.Warned(text=f"{task.name} are not held against {task.within}: add the task {task.within}"))
         if task.seam == "place":
-            job: Callable[[], Written] = partial(_write_raster, work, task, found)
+            under_way[task.name] = pool.submit(_told, task, partial(_write_raster, work, task, found), tell)
         else:
             mine: Future[Holders] = Future()
             job = partial(_write_objects, work, task, found, held.get(task.within), mine)
             held[task.name] = mine
-        under_way[task.name] = pool.submit(_told, task, job, tell)
+            under_way[task.name] = pool.submit(_told, task, job, tell)
+            under_way[task.name].add_done_callback(partial(_pass_on, mine))
     return under_way
+
+
+def _pass_on(mine: Future[Holders], job: Future[Written]) -> None:
+    """A job that ends before its holders are known, wherever that is, ends those that wait for them too."""
+    if not mine.done():
+        mine.set_exception(CancelledError() if job.cancelled() else job.exception())
 
 
 def _told(task: Task, job: Callable[[], Written], tell: events.Tell) -> Written:
@@ -94,17 +101,6 @@ def _write_objects(
     work: Work, task: Task, found: Found, of_holder: Future[Holders] | None, mine: Future[Holders]
 ) -> Written:
     """`mine` is given this task's objects for those that wait for them, before the last are encoded."""
-    try:
-        return _write_table(work, task, found, of_holder, mine)
-    except BaseException as error:
-        if not mine.done():
-            mine.set_exception(error)
-        raise
-
-
-def _write_table(
-    work: Work, task: Task, found: Found, of_holder: Future[Holders] | None, mine: Future[Holders]
-) -> Written:
     level0, names = work.slide.frame, task.class_names
     holder_name = _singular(work, task.within)
     first = (1 + [t.name for t in work.net.document.task_values()].index(task.name)) * ID_STEP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -31,10 +31,10 @@ def stream(
     read: Callable[[Item], Read],
     work: Callable[[Sequence[Read]], Sequence[Done]],
     lanes: Lanes,
-) -> Iterator[tuple[Item, Done]]:
+) -> Generator[tuple[Item, Done], None, None]:
     """Each item with what `work` makes of what `read` gives for it, in the order of the items.
 
-    Threads suffice, since decoders and networks let go of the interpreter's lock.
+    Threads suffice, since decoders and networks let go of the interpreter's lock. Close it, and they are at an end.
     """
     readers = ThreadPoolExecutor(lanes.readers, thread_name_prefix="read")
     workers = ThreadPoolExecutor(lanes.workers, thread_name_prefix="work")

@@ -75,12 +75,18 @@ class Parts:
         return name in self._good
 
     def read(self, name: str, section: str) -> dict[str, np.ndarray]:
-        """One section of the piece as it was kept; KeyError where it is missing or a byte of it is another."""
+        """One section of the piece as it was kept.
+
+        KeyError where it is missing or a byte of it is another, MachineError where the machine does not let it be read.
+        """
         try:
             with zipfile.ZipFile(self._path(name)) as file:
                 arrays = load(file.read(_member(section)))
         except _BROKEN as error:
             self._good.discard(name)
+            if isinstance(error, OSError) and error.errno in errors.MACHINE_ERRNOS:
+                path = str(self._path(name))
+                raise errors.from_os_error(error, where=path, doing="reading a finished part") from error
             raise KeyError(name) from error
         self.renew()
         return arrays
