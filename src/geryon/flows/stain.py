@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 
 from geryon import events
+from geryon.compiling import compiled
 from geryon.errors import InputError
 from geryon.flows.measure import Measure, Place
 from geryon.runtime.stream import ahead
@@ -23,7 +23,6 @@ READERS = 2
 """Threads that read; one block more is in memory than there are of them."""
 COLUMNS = ("haematoxylin_od", "haematoxylin_sd_od", "eosin_od", "eosin_sd_od")
 
-compiled = numba.njit(cache=True, nogil=True)
 
 Block = tuple[Box, np.ndarray]
 """A box in the task's frame, and the numbers of the objects that meet it."""
