@@ -51,7 +51,7 @@ def test_a_process_that_dies_is_noticed() -> None:
 
 
 LONG_RUN = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from geryon.runtime.processes import process_each
 
@@ -60,6 +60,7 @@ def work(folder, item, tell):
     time.sleep(60)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     with process_each([sys.argv[1]] * 2, work) as give:
         for future in [give(item) for item in range(8)]:
             future.result()

@@ -371,7 +371,7 @@ def test_command_prints_the_table_and_writes_json(tmp_path, monkeypatch, capsys)
     cases = [nuclei_case("testA_1", "1", 0), nuclei_case("testA_2", "2", 1), nuclei_case("train_1", "3", 2)]
     source = SimpleNamespace(cases=lambda root: iter(cases))
     monkeypatch.setitem(sys.modules, "geryon.train.source", SimpleNamespace(SOURCES={"made": "x:y"}))
-    monkeypatch.setitem(sys.modules, "geryon.nets.model", SimpleNamespace(load_model=lambda name: Echo(cases)))
+    monkeypatch.setitem(sys.modules, "geryon.nets.model", SimpleNamespace(load_model=lambda name, engine: Echo(cases)))
     find = plugins.find
     monkeypatch.setattr(plugins, "find", lambda t, group, name: source if name == "made" else find(t, group, name))
     file = tmp_path / "figures.json"
@@ -405,7 +405,7 @@ def test_command_calibrates_a_model_and_tells_before_and_after(tmp_path, monkeyp
     source = SimpleNamespace(cases=lambda root: iter(cases))
     find = plugins.find
     monkeypatch.setattr(plugins, "find", lambda t, group, name: source if name == "made" else find(t, group, name))
-    monkeypatch.setattr("geryon.nets.model.load_model", lambda name: Unsure(cases))
+    monkeypatch.setattr("geryon.nets.model.load_model", lambda name, engine: Unsure(cases))
     out = tmp_path / "calibrated.safetensors"
     asked = [str(model), "--source", "made", "--root", str(tmp_path), "--calibrate"]
     assert command.run(parsed(*asked, str(out))) == 0
