@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from geryon.errors import InputError, MachineError
 from geryon.space.turns import TURNS, turned
-from geryon.store.features import NAME, About, Strip, open_volume, quantise, write_volume
+from geryon.store.features import NAME, About, Piece, open_volume, quantise, write_volume
 
 CODE = 3
 ABOUT = About(
@@ -40,17 +40,17 @@ def arrays(seed=0):
     return codes * tissue[..., None], tissue
 
 
-def strips(codes, tissue, rows):
+def pieces(codes, tissue, rows):
     for top in range(0, tissue.shape[0], rows):
         part = slice(top, top + rows)
-        yield Strip(features=codes[0, part], tissue=tissue[part], turned=codes[1:, part])
+        yield Piece(features=codes[0, part], tissue=tissue[part], turned=codes[1:, part], top=top)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     codes, tissue = arrays()
     path = tmp_path_factory.mktemp("volume") / NAME
-    return write_volume(path, ABOUT, strips(codes, tissue, 7)), codes, tissue
+    return write_volume(path, ABOUT, pieces(codes, tissue, 7), code=CODE), codes, tissue
 
 
 def test_what_is_written_comes_back(written):
@@ -79,14 +79,16 @@ def test_any_crop_is_the_slice_of_the_whole(written, top, left, rows, columns, t
 
 def test_without_eight_orientations_a_turn_moves_cells_alone(tmp_path):
     codes, tissue = arrays()
-    volume = write_volume(tmp_path / NAME, replace(ABOUT, turns="mean"), [Strip(features=codes[0], tissue=tissue)])
+    volume = write_volume(
+        tmp_path / NAME, replace(ABOUT, turns="mean"), [Piece(features=codes[0], tissue=tissue)], code=CODE
+    )
     assert np.array_equal(volume.crop(0, 0, 75, 94, turn=5), turned(codes[0], 5))
 
 
 def test_the_bytes_do_not_depend_on_how_rows_came(tmp_path):
     codes, tissue = arrays()
     for rows in (1, 64, 75):
-        write_volume(tmp_path / str(rows) / NAME, ABOUT, strips(codes, tissue, rows))
+        write_volume(tmp_path / str(rows) / NAME, ABOUT, pieces(codes, tissue, rows), code=CODE)
     first, *others = (
         {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in tmp_path.iterdir()
     )
@@ -96,7 +98,7 @@ def test_the_bytes_do_not_depend_on_how_rows_came(tmp_path):
 def test_eight_bits_keep_each_code_within_half_a_step(tmp_path):
     codes, tissue = arrays()
     codes[:, 5] *= 1000
-    volume = write_volume(tmp_path / NAME, ABOUT, strips(codes, tissue, 10), dtype="int8")
+    volume = write_volume(tmp_path / NAME, ABOUT, pieces(codes, tissue, 10), code=CODE, dtype="int8")
     assert volume.dtype == "int8"
     for turn in (0, 7):
         bag, _ = volume.bag(turn)
@@ -108,11 +110,7 @@ def test_eight_bits_keep_each_code_within_half_a_step(tmp_path):
 
 
 def test_a_slide_without_tissue_is_a_volume_without_cells(tmp_path):
-    grid = ABOUT.grid
-    empty = Strip(
-        features=np.zeros((grid.rows, grid.columns, CODE), np.float32), tissue=np.zeros((grid.rows, grid.columns), bool)
-    )
-    volume = write_volume(tmp_path / NAME, replace(ABOUT, turns="one"), [empty])
+    volume = write_volume(tmp_path / NAME, ABOUT, [], code=CODE)
     bag, cells = volume.bag()
     assert bag.shape == (0, CODE) and cells.shape == (0, 2) and not volume.crop(0, 0, 9, 9).any()
 
@@ -121,23 +119,24 @@ def test_nothing_half_written_is_there_or_looks_whole(tmp_path):
     codes, tissue = arrays()
 
     def cut_short():
-        yield from list(strips(codes, tissue, 10))[:3]
+        yield from list(pieces(codes, tissue, 10))[:3]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_volume(tmp_path / NAME, ABOUT, cut_short())
+        write_volume(tmp_path / NAME, ABOUT, cut_short(), code=CODE)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="no such volume"):
         open_volume(tmp_path)
-    with pytest.raises(ValueError, match="20 rows given, 75"):
-        write_volume(tmp_path / NAME, ABOUT, list(strips(codes, tissue, 10))[:2])
+    with pytest.raises(ValueError, match="reach past"):
+        write_volume(tmp_path / NAME, ABOUT, [Piece(features=codes[0], tissue=tissue, top=1)], code=CODE)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_volume_is_never_replaced(tmp_path):
     codes, tissue = arrays()
-    write_volume(tmp_path / NAME, ABOUT, strips(codes, tissue, 10))
+    write_volume(tmp_path / NAME, ABOUT, pieces(codes, tissue, 10), code=CODE)
     with pytest.raises(FileExistsError):
-        write_volume(tmp_path / NAME, ABOUT, strips(codes * 2, tissue, 10))
+        write_volume(tmp_path / NAME, ABOUT, pieces(codes * 2, tissue, 10), code=CODE)
     assert np.array_equal(open_volume(tmp_path).bag()[0], codes[0][tissue])
 
 
@@ -148,7 +147,7 @@ def test_a_full_disk_is_an_error_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr("geryon.atomic._sync", full)
     codes, tissue = arrays()
     with pytest.raises(MachineError, match="free some space"):
-        write_volume(tmp_path / NAME, ABOUT, strips(codes, tissue, 10))
+        write_volume(tmp_path / NAME, ABOUT, pieces(codes, tissue, 10), code=CODE)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +66,17 @@ class About:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
-    """All cells of some whole rows, codes 0 where there is no tissue."""
+class Piece:
+    """The cells from row `top` and column `left` on; codes where there is no tissue say nothing."""
 
     features: np.ndarray
     """float [row, column, code]."""
     tissue: Mask
+    """[row, column]"""
     turned: np.ndarray | None = None
     """float [7, row, column, code] where the volume has eight turns: the code of turned(patch, k), k = 1..7."""
+    top: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,9 +117,7 @@ class Volume:
         y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + rows, self.rows), min(left + columns, self.columns)
         out = np.zeros((rows, columns, self.code), np.float32)
         if y0 < y1 and x0 < x1:
-            codes = self._codes(slice(y0, y1), slice(x0, x1), turn)
-            codes[~self.tissue[y0:y1, x0:x1]] = 0.0
-            out[y0 - top : y1 - top, x0 - left : x1 - left] = codes
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = self._codes(slice(y0, y1), slice(x0, x1), turn)
         return turned(out, turn)
 
     def crop_tissue(self, top: int, left: int, rows: int, columns: int, turn: int = 0) -> Mask:
@@ -184,28 +184,24 @@ def open_volume(path: str | Path) -> Volume:
     return Volume(about=about, path=path, tissue=tissue, edge=edge, code=code, dtype=dtype, _group=group)
 
 
-def write_volume(path: Path, about: About, strips: Iterable[Strip], *, dtype: str = "float16") -> Volume:
-    """Write the volume whose rows are those of the strips, top to bottom; memory holds a strip and a row of chunks.
+def write_volume(path: Path, about: About, pieces: Iterable[Piece], *, code: int, dtype: str = "float16") -> Volume:
+    """Write the volume that the pieces make; cells in none have no tissue. Memory holds a piece and a chunk.
 
-    The folder appears whole or not at all; one that is there already is a FileExistsError.
+    The folder appears whole or not at all; one that is there already is a FileExistsError. Pieces that begin at
+    multiples of `side_of_chunk`, and are as long or end with the slide, are written fastest.
     """
-    grid = about.grid
-    coming = iter(strips)
-    first = next(coming)
-    code = first.features.shape[2]
+    tissue = np.zeros((about.grid.rows, about.grid.columns), bool)
     with whole_folder(path) as temporary:
         group: Any = zarr.open_group(temporary, mode="w", zarr_format=3)
         _create(group, _shapes(about, code, dtype), dtype)
-        tissue = np.zeros((grid.rows, grid.columns), bool)
-        top = 0
-        for strip in _rechunked(chain([first], coming), group["features"].chunks[0]):
-            rows = slice(top, top + strip.tissue.shape[0])
-            _place(group, strip, rows, dtype)
-            tissue[rows] = strip.tissue
-            top = rows.stop
-        if top != grid.rows:
-            raise ValueError(f"{top} rows given, {grid.rows} make the slide")
-        group["tissue"][:], group["edge"][:] = tissue, grid.edge()
+        for piece in pieces:
+            rows, columns = piece.tissue.shape
+            at = np.s_[piece.top : piece.top + rows, piece.left : piece.left + columns]
+            if tissue[at].shape != piece.tissue.shape:
+                raise ValueError(f"{rows} x {columns} cells at {piece.top}, {piece.left} reach past the slide's")
+            tissue[at] = piece.tissue
+            _place(group, piece, at, dtype)
+        group["tissue"][:], group["edge"][:] = tissue, about.grid.edge()
         group.attrs[KEY] = {"format": FORMAT, **asdict(about)}
     return open_volume(path)
 
@@ -253,17 +249,18 @@ def _create(group: Any, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> No
         )
 
 
-def _place(group: Any, strip: Strip, rows: slice, dtype: str) -> None:
-    if not strip.tissue.any():  # what was never written reads as 0
+def _place(group: Any, piece: Piece, at: tuple[slice, slice], dtype: str) -> None:
+    if not piece.tissue.any():  # what was never written reads as 0
         return
-    for name, codes in (("features", strip.features), ("turned", strip.turned)):
+    for name, codes in (("features", piece.features), ("turned", piece.turned)):
         if codes is None:
             continue
-        at: Any = (slice(None), rows) if name == "turned" else rows
+        codes = np.where(piece.tissue[..., None], codes, 0.0)
+        where: Any = at if name == "features" else (slice(None), *at)
         if dtype == "int8":
-            group[name][at], group["scale" if name == "features" else "turned_scale"][at] = quantise(codes)
+            group[name][where], group["scale" if name == "features" else "turned_scale"][where] = quantise(codes)
         else:
-            group[name][at] = codes.astype(dtype)
+            group[name][where] = codes.astype(dtype)
 
 
 def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -271,36 +268,6 @@ def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = (np.abs(codes).max(axis=-1, initial=0.0) / INT8_MAX).astype(np.float32)
     steps = codes / np.where(scale > 0, scale, 1.0)[..., None]
     return np.rint(steps).clip(-INT8_MAX, INT8_MAX).astype(np.int8), scale
-
-
-def _rechunked(strips: Iterable[Strip], rows: int) -> Iterator[Strip]:
-    """The same rows in strips of so many each, so that no chunk is written twice."""
-    held: list[Strip] = []
-    for strip in strips:
-        held.append(strip)
-        while sum(s.tissue.shape[0] for s in held) >= rows:
-            whole = _joined(held)
-            yield _part(whole, slice(0, rows))
-            rest = _part(whole, slice(rows, None))
-            held = [rest] if rest.tissue.shape[0] else []
-    if held:
-        yield _joined(held)
-
-
-def _joined(strips: list[Strip]) -> Strip:
-    if len(strips) == 1:
-        return strips[0]
-    turns = [s.turned for s in strips if s.turned is not None]
-    return Strip(
-        features=np.concatenate([s.features for s in strips]),
-        tissue=np.concatenate([s.tissue for s in strips]),
-        turned=np.concatenate(turns, axis=1) if turns else None,
-    )
-
-
-def _part(strip: Strip, rows: slice) -> Strip:
-    rest = None if strip.turned is None else strip.turned[:, rows]
-    return Strip(features=strip.features[rows], tissue=strip.tissue[rows], turned=rest)
 
 
 def _about(document: Any, path: Path) -> About:
