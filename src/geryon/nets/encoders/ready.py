@@ -12,6 +12,7 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.nets.encoders import GROUP, TOPOLOGIES
 from geryon.nets.encoders.document import EncoderDocument
+from geryon.nets.encoders.eight_bits import equalised
 from geryon.nets.encoders.folding import folded
 from geryon.nets.encoders.layered import Layered
 from geryon.nets.network import fill
@@ -23,9 +24,12 @@ class Ready(nn.Module):
     Pooling stands before the network where its first layer is one: it is far quicker there (nets/encoders/front.py).
     """
 
-    def __init__(self, network: nn.Module, pool: int = 1) -> None:
+    def __init__(
+        self, network: nn.Module, pool: int = 1, ranges: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        """`ranges`: {layer of `network`: least and greatest input} of those that may be computed in eight bits."""
         super().__init__()
-        self.network, self.pool = network.eval(), pool
+        self.network, self.pool, self.ranges = network.eval(), pool, dict(ranges or {})
 
     def forward(self, images: Tensor) -> Tensor:
         codes: Tensor = self.network(images.permute(0, 3, 1, 2))
@@ -53,18 +57,23 @@ def filled(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> nn.M
     return network.eval()
 
 
-def ready(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> Ready:
-    """The network for inference: of plain layers the norms folded, the scaling of pixels too, and pooling apart."""
+def ready(document: EncoderDocument, tensors: Mapping[str, np.ndarray], *, eight_bits: bool = False) -> Ready:
+    """The network for inference: of plain layers the norms folded, the scaling of pixels too, and pooling apart.
+
+    With `eight_bits` channels are scaled so that the layers in `ranges` can be computed in eight bits.
+    """
     network = filled(document, tensors)
     if not isinstance(network, Layered):
         return Ready(network)
     with torch.no_grad():
         layers = folded(network)
-    pool = layers[0].kernel_size if isinstance(layers[0], nn.AvgPool2d) else 1
-    size = int(pool if isinstance(pool, int) else pool[0])
-    if document.patch_px % size:
-        size = 1
-    return Ready(Layers(*layers[1 if size > 1 else 0 :]), size)
+        ranges = equalised(network, layers) if eight_bits else {}
+    first = layers[0]
+    size = int(first.kernel_size) if isinstance(first, nn.AvgPool2d) and isinstance(first.kernel_size, int) else 1
+    if size == 1 or document.patch_px % size:
+        return Ready(Layers(*layers), 1, ranges)
+    # The pooling becomes nothing, so that layers keep their numbers.
+    return Ready(Layers(nn.Identity(), *layers[1:]), size, ranges)
 
 
 class Layers(nn.Sequential):
