@@ -11,6 +11,7 @@ _PUBLIC = {
     "compress": "geryon.flows.compress:compress",
     "export": "geryon.flows.export:export",
     "fit": "geryon.train.fit:fit",
+    "load_encoder": "geryon.nets.encoder:load_encoder",
     "load_model": "geryon.nets.model:load_model",
     "open_slide": "geryon.slides.reader:open_slide",
     "open_volume": "geryon.store.features:open_volume",
@@ -23,6 +24,7 @@ __all__ = [
     "compress",
     "export",
     "fit",
+    "load_encoder",
     "load_model",
     "open_slide",
     "open_volume",
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from geryon.flows.compress import compress
     from geryon.flows.export import export
     from geryon.flows.segment import segment
+    from geryon.nets.encoder import load_encoder
     from geryon.nets.model import load_model
     from geryon.slides.reader import open_slide
     from geryon.store.features import open_volume
