@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from time import perf_counter
 
 import numpy as np
 
 from geryon import events
+from geryon.errors import UsageError
+from geryon.flows.encode import refuse_other_numbers
 from geryon.flows.plan import Cell
+from geryon.flows.question import Question, digest_of
 from geryon.flows.reading import read_window, said_of_loss
 from geryon.nets.cells import CODE_PX, codes_of
 from geryon.nets.cores import usable_cores
@@ -28,7 +32,7 @@ from geryon.store.parts import Parts
 NAME = "codes-"
 """Begins the name of a window whose codes are kept."""
 LOST = "lost-"
-"""Before that name where some of its cells could not be read."""
+"""Before that name where some of the window could not be read: which of its cells have no code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +45,8 @@ class WindowCodes:
     asked: Mask
     """[row, column]: the cells with tissue."""
     parts: Parts
+    encoder: str
+    """Its name, for errors."""
     dtype: str = "float16"
     """How codes are kept: float16 where the volume holds no more, else float32."""
 
@@ -73,7 +79,8 @@ class WindowCodes:
     def keep(self, cell: Cell, codes: np.ndarray | None, unreadable: Mask | None = None) -> None:
         """Keep the codes of the asked cells of a window: float32 [turn, row, column, code], None where all are lost.
 
-        `unreadable` is True at pixels [y, x] of its core that could not be read; their cells have no code.
+        `unreadable` is True at pixels [y, x] of its core that could not be read, and their cells have no code; given
+        where anything of the window could not be read, were it in its halo.
         """
         cells = self._asked_in(cell)
         if not len(cells):
@@ -82,10 +89,16 @@ class WindowCodes:
         is_lost = np.zeros(len(cells), bool) if unreadable is None else _any(unreadable)[at]
         if codes is None:
             codes, is_lost = np.zeros((1, self.across, self.across, 0), np.float32), np.ones(len(cells), bool)
-        if is_lost.any():
+        if unreadable is not None:
             self.parts.keep(LOST + name_of(cell), {"lost": {"cells": cells[is_lost]}})
-        kept = codes[(slice(None), *at)][:, ~is_lost].astype(self.dtype)
+        kept = codes[(slice(None), *at)][:, ~is_lost]
+        refuse_other_numbers(self.encoder, kept, self.dtype)
+        kept = kept.astype(self.dtype)
         self.parts.keep(name_of(cell), {"codes": {"cells": cells[~is_lost], "codes": kept}})
+
+    def keep_seen(self, cell: Cell, features: np.ndarray | None, unreadable: Mask | None) -> None:
+        """The same from what the encoder saw of the window's outer box (FEATURES)."""
+        self.keep(cell, None if features is None else codes_of(features, self.window(cell))[None], unreadable)
 
     def lost(self) -> np.ndarray:
         """int64 [n, 2]: row and column of the asked cells that could not be read."""
@@ -108,9 +121,7 @@ class WindowCodes:
                 if len(kept["cells"]):
                     at = tuple((kept["cells"] - (top, left)).T)
                     codes[(slice(None), *at)], tissue[at] = kept["codes"], True
-            yield Piece(
-                features=codes[0], tissue=tissue, turned=codes[1:] if turns > 1 else None, top=top, left=left
-            )
+            yield Piece(features=codes[0], tissue=tissue, turned=codes[1:] if turns > 1 else None, top=top, left=left)
 
     def _corner(self, cell: Cell) -> tuple[int, int]:
         return cell[0] * self.across, cell[1] * self.across
@@ -119,6 +130,28 @@ class WindowCodes:
         """int64 [n, 2]: row and column of the asked cells of a window."""
         top, left = self._corner(cell)
         return np.argwhere(self.asked[top : top + self.across, left : left + self.across]) + (top, left)
+
+
+def question_of_windows(
+    model: Model | None, stride_px: int, windows: tuple[int, int] | None, *, is_legacy: bool
+) -> Question:
+    """What is added to a volume's question where a model's own encoder makes it: core and halo of its windows.
+
+    UsageError where its cells can't be so: they lie side by side, and whole in a window.
+    """
+    if model is None:
+        return {}
+    step, halo = windows or model.window_px()
+    faults = [f"a stride of {stride_px} px"] if stride_px != CODE_PX else []
+    faults += [f"windows of {step} px"] if step % CODE_PX else []
+    faults += ["the rules of the published code"] if is_legacy else []
+    if faults:
+        raise UsageError(
+            what=f"a model's own encoder can't have {' or '.join(faults)}: its cells are {CODE_PX} px side by side",
+            where=model.document.name,
+            mend="leave them out, or take an encoder of patches",
+        )
+    return {"windows": digest_of([step, halo])}
 
 
 def name_of(cell: Cell) -> str:
@@ -140,37 +173,30 @@ def encode_windows(
     `turns` is a name in store.features.About: of a turned window the codes are put back where their cells lie.
     """
 
+    began, needed, missing = perf_counter(), len(codes.needed()), codes.missing()
+    tell(events.Started(stage="encode", total=needed, unit="windows", done=needed - len(missing)))
+
     def read(cell: Cell) -> tuple[Window, Salvaged]:
         window = codes.window(cell)
-        return window, read_window(slide, window.outer)
+        seen = read_window(slide, window.outer)
+        return window, replace(seen, image=change(seen.image))
 
-    def work(batch: Sequence[tuple[Window, Salvaged]]) -> list[np.ndarray]:
-        images = [change(seen.image) for _, seen in batch]
-        each = [_seen_turned(net, images, [w for w, _ in batch], k) for k in range(1 if turns == "one" else TURNS)]
-        found = [np.stack([of_turn[i] for of_turn in each]) for i in range(len(batch))]
-        return [f.mean(axis=0, keepdims=True, dtype=np.float32) if turns == "mean" else f for f in found]
-
-    missing = codes.missing()
-    needed = len(codes.needed())
-    tell(events.Started(stage="encode", total=needed, unit="windows", done=needed - len(missing)))
-    faults: dict[Cell, tuple[Salvaged, Window]] = {}
-
-    def noted(cell: Cell) -> tuple[Window, Salvaged]:
-        window, seen = read(cell)
-        if seen.fault is not None:
-            faults[cell] = seen, window
-        return window, seen
+    def work(batch: Sequence[tuple[Window, Salvaged]]) -> list[tuple[np.ndarray, Window, Salvaged]]:
+        windows, images = [w for w, _ in batch], [seen.image for _, seen in batch]
+        each = [_seen_turned(net, images, windows, k) for k in range(1 if turns == "one" else TURNS)]
+        found = [np.stack(of_window) for of_window in zip(*each, strict=True)]
+        found = [f.mean(axis=0, keepdims=True, dtype=np.float32) for f in found] if turns == "mean" else found
+        return [(f, *seen) for f, seen in zip(found, batch, strict=True)]
 
     lanes = Lanes(readers=usable_cores(), workers=net.engine.lanes, batch=net.engine.batch)
-    with closing(stream(missing, noted, work, lanes)) as done:
-        for cell, found in done:
-            unreadable = None
-            if cell in faults:
-                seen, window = faults.pop(cell)
-                unreadable = seen.unreadable[window.core_in_outer]
+    with closing(stream(missing, read, work, lanes)) as done:
+        for cell, (found, window, seen) in done:
+            unreadable = None if seen.fault is None else seen.unreadable[window.core_in_outer]
+            if unreadable is not None:
                 tell(events.Warned(text=said_of_loss(seen, unreadable, window)))
             codes.keep(cell, found, unreadable)
             tell(events.Advanced(stage="encode"))
+    tell(events.Finished(stage="encode", seconds=perf_counter() - began))
 
 
 def _seen_turned(net: Model, images: Sequence[Image], windows: Sequence[Window], k: int) -> list[np.ndarray]:

@@ -108,8 +108,8 @@ def load_encoder(name: str | Path, *, engine: str = "auto") -> Encoder:
     """The encoder of that name or in that file, in the engine of that name (nets/encoders/engines.py).
 
     A .safetensors of ours (also hub:OWNER/NAME/FILE.safetensors, or a name out of GERYON_MODELS), a .h5 that Keras 2
-    saved, "mean-rgb", "timm:" and a folder or name of the hub with weights of timm, or a model such as "geryon-s", whose
-    own encoder it then is (`encoder_of`).
+    saved, "mean-rgb", "timm:" and a folder or name of the hub with weights of timm, or a model such as "geryon-s": then
+    its own encoder (`encoder_of`).
     """
     if (path := _model_file(name)) is not None:
         return encoder_of(load_model(path, engine=engine, tasks=(), features=True))

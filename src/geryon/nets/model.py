@@ -62,6 +62,8 @@ class Model:
     engine: Engine
     gives_features: bool = False
     """Whether the engine was opened with FEATURES beside the maps."""
+    path: Path | None = None
+    """The file that it was read from."""
 
     @property
     def mpp(self) -> float:
@@ -155,7 +157,14 @@ def load_model(
     chosen = choose(document.task_values(), tasks)
     heads = heads_of(chosen, document.mpp) + ((FEATURES,) if features else ())
     opened = open_engine(engine, document, read_tensors(path), heads)
-    return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened, gives_features=features)
+    return Model(
+        document=document,
+        sha256=file_sha256(path),
+        tasks=chosen,
+        engine=opened,
+        gives_features=features,
+        path=path,
+    )
 
 
 def warn_of_terms(document: ModelDocument | EncoderDocument) -> None:

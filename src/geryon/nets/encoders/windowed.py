@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from geryon.nets.cells import CODE_PX, codes_of
 from geryon.nets.encoders.document import EncoderDocument
+from geryon.nets.encoders.engines import CodeEngine
 from geryon.nets.model import HALO_PX, Model, cut
 from geryon.nets.topologies import FEATURES
 from geryon.space.boxes import Box, Frame
@@ -39,7 +41,7 @@ class WindowedCodes:
         return np.stack([codes_of(found[FEATURES.name], window)[0, 0] for found in maps])
 
 
-def windowed(model: Model) -> tuple[EncoderDocument, WindowedCodes]:
+def windowed(model: Model) -> tuple[EncoderDocument, CodeEngine]:
     """The encoder of a model that was loaded with its features: what it says of itself, and its engine."""
     engine, told = model.engine, model.document
     [maps] = model.maps([np.zeros((SMALLEST_PX, SMALLEST_PX, 3), np.uint8)], [_place(model.mpp)])
@@ -54,7 +56,7 @@ def windowed(model: Model) -> tuple[EncoderDocument, WindowedCodes]:
         sources=told.sources,
         use=told.use,
     )
-    codes = WindowedCodes(
+    codes: Any = WindowedCodes(
         model=model, name=engine.name, lanes=engine.lanes, batch=engine.batch, precision=engine.precision
     )
     return document, codes
