@@ -13,7 +13,7 @@ from torch import nn
 
 from geryon import plugins
 from geryon.cohort.document import SlideModelDocument, read_slide_model
-from geryon.cohort.network import HEADS, CompressedCNN, GatedAttention, Last, MeanLinear, ObjectsOnly
+from geryon.cohort.network import HEADS, WIDTH, CompressedCNN, GatedAttention, Last, MeanLinear, ObjectsOnly
 from geryon.cohort.targets import get_target
 from geryon.errors import InputError, UsageError
 
@@ -87,13 +87,13 @@ CNN = Kind(
     name="cnn",
     sees="crops",
     network=lambda code, last, s: CompressedCNN(code, last, head=s.head, cells=s.cells),
-    width=lambda code: 128,
+    width=lambda code: WIDTH,
 )
 ATTENTION = Kind(
     name="attention",
     sees="bags",
     network=lambda code, last, s: GatedAttention(code, last),
-    width=lambda code: 128,
+    width=lambda code: WIDTH,
     # The rate of the CNN is its batch norms'; without them attention does not settle at it.
     defaults={"rate": 1e-3},
 )

@@ -17,6 +17,7 @@ SLOPE = 0.2
 """Of leaky ReLU: that of the published encoders' files; the paper does not give it for this network."""
 EPSILON, MOMENTUM = 1e-3, 0.1
 """Of batch norm: the epsilon of the published encoders' files; torch's momentum, since cohorts give few steps."""
+WIDTH = 128
 STRIDES = (2, 2, 2, 2, 2, 2, 1, 1)
 HEADS = ("mean", "flat")
 
@@ -76,11 +77,10 @@ class CompressedCNN(nn.Module):
     exactly `cells` x `cells`. The paper's L2 of 1e-5 is the trainer's (`decay`).
     """
 
-    def __init__(
-        self, code: int, last: Last, *, width: int = 128, dropout: float = 0.2, head: str = "mean", cells: int = 400
-    ) -> None:
+    def __init__(self, code: int, last: Last, *, dropout: float = 0.2, head: str = "mean", cells: int = 400) -> None:
         super().__init__()
         assert head in HEADS, head
+        width = WIDTH
         inputs = (code, *(width,) * (len(STRIDES) - 1))
         self.blocks = nn.ModuleList(
             nn.Sequential(
