@@ -72,8 +72,8 @@ class CompressedCNN(nn.Module):
     Eight separable convolutions of 128, each with batch norm, leaky ReLU and 20 % of whole maps dropped; a dense layer
     of 128 with batch norm and leaky ReLU; the output. The paper does not say what the dense layer sits on. By default
     it is the mean over those places of the last map that have tissue below them: so a crop of any size can be answered,
-    and glass around a small piece of tissue does not thin its answer. With `flat_cells` the whole map of a crop of exactly so many
-    cells a side is flattened. The paper's L2 of 1e-5 is the trainer's (`decay`).
+    and glass around a small piece of tissue does not thin its answer. With `flat_cells` it is the whole map, of a crop
+    of exactly so many cells a side. The paper's L2 of 1e-5 is the trainer's (`decay`).
     """
 
     def __init__(self, code: int, last: Last, *, width: int = WIDTH, dropout: float = 0.2, flat_cells: int = 0) -> None:
