@@ -80,8 +80,8 @@ def likeness(slide: Slide, folder: Path, model: str) -> None:
     """Cosines between codes of the same cells."""
 
     def volume(name: str, engine: str = "cpu", windows: tuple[int, int] = (STEP_PX, HALO_PX)) -> Volume:
-        net, options = load_encoder(model, engine=engine), CompressOptions(use_mask=False)
-        return compress_slide(slide, net, folder / "codes" / name, options=options, windows=windows)
+        net, options = load_encoder(model, engine=engine), CompressOptions(use_mask=False, windows=windows)
+        return compress_slide(slide, net, folder / "codes" / name, options=options)
 
     usual = volume("usual")
     for engine in processor_engines():

@@ -64,7 +64,7 @@ def run(folder: Path, net: Model, cutting: Cutting = CUTTING, tell: Any = events
 
 def encoded(folder: Path, alone: Encoder, image: np.ndarray | None = None, **more: Any) -> Volume:
     slide = slide_of_image(picture() if image is None else image, mpp=MPP, name="slide")
-    return compress_slide(slide, alone, folder, options=CompressOptions(**more), windows=CUTTING.window)
+    return compress_slide(slide, alone, folder, options=CompressOptions(windows=CUTTING.window, **more))
 
 
 @pytest.fixture(scope="module")
@@ -250,12 +250,12 @@ def test_a_damaged_place_costs_its_cells_in_both(
     assert np.array_equal(volume.tissue, ~lost)
     assert volume.about.warnings == ("1 cells could not be read, and hold no code: row 1, column 1",)
     assert any("can't be read" in e.text for e in told if isinstance(e, Warned))
-    compress_slide(slide, alone, tmp_path / "b", options=CompressOptions(), windows=CUTTING.window)
+    compress_slide(slide, alone, tmp_path / "b", options=CompressOptions(windows=CUTTING.window))
     made = {name: data for name, data in files(tmp_path / "a").items() if name.startswith(NAME)}
     assert contents(tmp_path / "b") == made
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("geryon.flows.compress.write_volume", _interrupted)
-        compress_slide(slide, alone, tmp_path / "c", options=CompressOptions(), windows=CUTTING.window)
+        compress_slide(slide, alone, tmp_path / "c", options=CompressOptions(windows=CUTTING.window))
     assert encoded(tmp_path / "c", alone).tissue.all(), "what could not be read is tried again"
 
 

@@ -68,29 +68,22 @@ def compress(
 
 
 def compress_slide(
-    slide: Slide,
-    net: Encoder,
-    folder: Path,
-    *,
-    options: CompressOptions,
-    windows: tuple[int, int] | None = None,
-    tell: events.Tell = events.nobody,
+    slide: Slide, net: Encoder, folder: Path, *, options: CompressOptions, tell: events.Tell = events.nobody
 ) -> Volume:
-    """The same for an open slide and a loaded encoder.
-
-    `windows` are core and halo in pixels where a model's own encoder is not to see its default ones.
-    """
-    about = about_slide(slide, net, options, windows)
+    """The same for an open slide and a loaded encoder."""
+    about = about_slide(slide, net, options)
     if whole := whole_volume(folder, about):
         return whole
-    job = make_job(slide, net, about, options, stain=_stain(slide, options))
-    for text in job.about.warnings:
+    stain = _stain(slide, options)
+    for text in (*about.warnings, *([stain.warning] if stain.warning else ())):
         tell(events.Warned(text=text))
+    cells = plan_cells(slide, net, about, options)
+    job = Job(slide=slide, net=net, about=about, cells=cells, options=options, stain=stain)
     with Parts(folder, key=job.key, name=PARTS, tell=tell) as parts:
         if not whole_volume(folder, about):  # another process may have been faster
             if net.model:
-                codes = codes_by_window(job, parts, windows or net.model.window_px())
-                encode_windows(slide, net.model, codes, turns=options.turns, change=job.stain, tell=tell)
+                codes = codes_by_window(job, parts, options.windows or net.model.window_px())
+                encode_windows(slide, net=net.model, codes=codes, turns=options.turns, change=stain, tell=tell)
                 write_windows(folder, job, codes)
             else:
                 _encode_tiles(job, parts, tell)
@@ -122,26 +115,8 @@ class Job:
         return digest_of([*settings, hashlib.sha256(np.packbits(cells.asked).tobytes()).hexdigest()])
 
 
-def make_job(
-    slide: Slide,
-    net: Encoder,
-    about: About,
-    options: CompressOptions,
-    *,
-    stain: Normalised,
-    seen: LowPower | None = None,
-) -> Job:
-    """What is to be encoded; `seen` spares another look at the slide."""
-    about = replace(about, warnings=(*about.warnings, stain.warning)) if stain.warning else about
-    cells = plan_cells(slide, net, about, options, seen)
-    return Job(slide=slide, net=net, about=about, cells=cells, options=options, stain=stain)
-
-
-def about_slide(slide: Slide, net: Encoder, options: CompressOptions, windows: tuple[int, int] | None = None) -> About:
-    """What the volume will say of itself; InputError where the encoder's resolution can't be reached.
-
-    `windows` are core and halo in pixels where a model's own encoder does not see its default ones.
-    """
+def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
+    """What the volume will say of itself; InputError where the encoder's resolution can't be reached."""
     asked_mpp = options.mpp_for(net)
     warnings = list(slide.warnings)
     finest = max(slide.mpp)
@@ -158,7 +133,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions, windows: t
         warnings.append(f"the encoder learnt at {net.mpp:g} µm/px and is shown {asked_mpp:g} µm/px, as asked")
     mpp = slide.grid_mpp(asked_mpp)
     width, height = slide.size
-    sight = question_of_windows(net.model, options.stride_px(net, mpp), windows, is_legacy=options.is_legacy)
+    sight = question_of_windows(net.model, options, options.stride_px(net, mpp))
     return About(
         slide=slide.name,
         width_level0=width,
@@ -226,7 +201,8 @@ def _write(folder: Path, job: Job, lost: np.ndarray, pieces: Iterator[Piece]) ->
             where=str(job.slide.path or job.slide.name),
             mend="copy it anew",
         )
-    about = replace(job.about, warnings=(*job.about.warnings, *_told(lost)))
+    stain = [job.stain.warning] if job.stain.warning else []
+    about = replace(job.about, warnings=(*job.about.warnings, *stain, *_told(lost)))
     write_volume(folder / NAME, about, pieces, code=job.net.code, dtype=job.options.dtype)
 
 

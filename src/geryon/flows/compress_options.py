@@ -49,6 +49,8 @@ class CompressOptions:
     is_legacy: bool = False
     """Whether patches are averaged, and cells chosen, as the published code does it (docs/compress.md)."""
 
+    windows: tuple[int, int] | None = None
+    """Core and halo in pixels of the windows that a model's own encoder sees; None: the model's default ones."""
     normalise: str = ""
     """How the slide's stain is made like that of training images first: a name in slides.normalise.NORMALISERS, "" for
     not at all."""

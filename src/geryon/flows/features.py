@@ -6,10 +6,9 @@ from dataclasses import replace
 from time import perf_counter
 
 from geryon import events
-from geryon.flows.compress import Job, about_slide, compress_slide, make_job, whole_volume
+from geryon.flows.compress import Job, about_slide, compress_slide, plan_cells, whole_volume
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.finish import FEATURES
-from geryon.flows.plan import Cutting
 from geryon.flows.work import Work
 from geryon.nets.encoder import Encoder, encoder_of, load_encoder
 from geryon.nets.model import Model
@@ -23,15 +22,14 @@ from geryon.store.run import RunRecord, read_run, write_run
 def features_job(work: Work, options: CompressOptions, seen: LowPower) -> Job | None:
     """What to encode beside the objects; None where the volume is there, UsageError where it is another one."""
     slide, net, options = work.slide, encoder_of(work.net), _for(work.slide, work.net, options)
-    about = about_slide(slide, net, options, work.plan.cutting.window)
+    about = about_slide(slide, net, options)
     if whole_volume(work.folder, about):
         return None
-    return make_job(slide, net, about, options, stain=work.stain, seen=seen)
+    cells = plan_cells(slide, net, about, options, seen)
+    return Job(slide=slide, net=net, about=about, cells=cells, options=options, stain=work.stain)
 
 
-def add_features(
-    slide: Slide, net: Model, record: RunRecord, options: CompressOptions, cutting: Cutting, *, tell: events.Tell
-) -> RunRecord:
+def add_features(slide: Slide, net: Model, record: RunRecord, options: CompressOptions, tell: events.Tell) -> RunRecord:
     """The record of a finished run with its features, which the encoder alone makes where they are missing.
 
     The same volume as that of a run that was asked for it; UsageError where another one is there.
@@ -39,9 +37,8 @@ def add_features(
     folder, began = record.folder, perf_counter()
     assert folder is not None, "it was read from its folder"
     options = _for(slide, net, options)
-    if not whole_volume(folder, about_slide(slide, encoder_of(net), options, cutting.window)):
-        alone = _alone(net, options)
-        compress_slide(slide, alone, folder, options=options, windows=cutting.window, tell=tell)
+    if not whole_volume(folder, about_slide(slide, encoder_of(net), options)):
+        compress_slide(slide, _alone(net, options), folder, options=options, tell=tell)
     if FEATURES in record.files:
         return record
     with Parts(folder, key="features of a finished run") as parts:

@@ -87,11 +87,15 @@ class Options:
         asked = question(slide, net, self.cutting_for(net), mask=self.mask, use_mask=self.use_mask)
         return {**asked, **normalisation(self.normalise)}
 
-    @property
-    def compress_options(self) -> CompressOptions:
+    def compress_options(self, net: Model) -> CompressOptions:
         """Those under which compress makes the same features."""
         return CompressOptions(
-            mpp=self.mpp, mask=self.mask, use_mask=self.use_mask, normalise=self.normalise, engine=self.engine
+            mpp=self.mpp,
+            mask=self.mask,
+            use_mask=self.use_mask,
+            engine=self.engine,
+            windows=self.cutting_for(net).window,
+            normalise=self.normalise,
         )
 
     @property
@@ -124,7 +128,7 @@ def segment(
             record = complete(slide, record, options.extras, tell)
             if not options.features:
                 return record
-            return add_features(slide, net, record, options.compress_options, options.cutting_for(net), tell=tell)
+            return add_features(slide, net, record, options.compress_options(net), tell)
         return segment_slide(slide, net, folder, options=options, tell=tell)
 
 
@@ -157,7 +161,7 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
     clock = {"look": perf_counter() - began}
     asked = options.question(slide, net)
     work = Work(slide=slide, net=net, plan=plan, folder=folder, question=asked, stain=stain)
-    job = features_job(work, options.compress_options, seen) if options.features else None
+    job = features_job(work, options.compress_options(net), seen) if options.features else None
     with Parts(folder, key=digest(work), tell=tell) as parts:
         withdraw_run(folder)
         codes = codes_by_window(job, parts, plan.cutting.window) if job else None

@@ -12,6 +12,7 @@ import numpy as np
 
 from geryon import events
 from geryon.errors import UsageError
+from geryon.flows.compress_options import CompressOptions
 from geryon.flows.encode import refuse_other_numbers
 from geryon.flows.plan import Cell
 from geryon.flows.question import Question, digest_of
@@ -132,19 +133,17 @@ class WindowCodes:
         return np.argwhere(self.asked[top : top + self.across, left : left + self.across]) + (top, left)
 
 
-def question_of_windows(
-    model: Model | None, stride_px: int, windows: tuple[int, int] | None, *, is_legacy: bool
-) -> Question:
+def question_of_windows(model: Model | None, options: CompressOptions, stride_px: int) -> Question:
     """What is added to a volume's question where a model's own encoder makes it: core and halo of its windows.
 
     UsageError where its cells can't be so: they lie side by side, and whole in a window.
     """
     if model is None:
         return {}
-    step, halo = windows or model.window_px()
+    step, halo = options.windows or model.window_px()
     faults = [f"a stride of {stride_px} px"] if stride_px != CODE_PX else []
     faults += [f"windows of {step} px"] if step % CODE_PX else []
-    faults += ["the rules of the published code"] if is_legacy else []
+    faults += ["the rules of the published code"] if options.is_legacy else []
     if faults:
         raise UsageError(
             what=f"a model's own encoder can't have {' or '.join(faults)}: its cells are {CODE_PX} px side by side",
@@ -161,9 +160,9 @@ def name_of(cell: Cell) -> str:
 
 def encode_windows(
     slide: Slide,
+    *,
     net: Model,
     codes: WindowCodes,
-    *,
     turns: str = "one",
     change: Callable[[Image], Image] = lambda image: image,
     tell: events.Tell = events.nobody,
