@@ -59,6 +59,7 @@ PLANNED: dict[str, Planned] = {
     "store": Planned(),
     "query": Planned(("--nuclei", "200000"), ()),
     "whole_slide": Planned(("--rounds", "2"), ("--rounds", "5")),
+    "features": Planned(("--rounds", "2"), ("--side-mm", "2")),
     "scaling": Planned(("--mm2", "16"), ("--mm2", "1", "16", "64", "--rounds", "2")),
     "workers": Planned(("--rounds", "2"), ("--mm2", "4", "--rounds", "5")),
     "kept_accuracy": Planned(("--first", "2"), ()),

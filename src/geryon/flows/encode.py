@@ -50,7 +50,7 @@ def encode(net: Encoder, block: Block, seen: Salvaged, options: CompressOptions)
     codes = [_codes(net, batch, options.turns) for batch in _batches(patches, net.batch)]
     count = TURNS if options.turns == "eight" else 1
     whole = np.concatenate(codes, axis=1) if codes else np.zeros((count, 0, net.code), np.float32)
-    _refuse_other_numbers(net, whole, options.dtype)
+    refuse_other_numbers(net.name, whole, options.dtype)
     return Encoded(cells, whole, block.cells[is_lost], seen.fault if is_lost.any() else None)
 
 
@@ -98,9 +98,10 @@ def _brightness(patch: Image, halves: bool) -> float:
     return float((_halved(patch) if halves else patch).mean())
 
 
-def _refuse_other_numbers(net: Encoder, codes: np.ndarray, dtype: str) -> None:
+def refuse_other_numbers(encoder: str, codes: np.ndarray, dtype: str) -> None:
+    """InputError where codes of that encoder can't be kept so."""
     if not np.isfinite(codes).all():
-        raise InputError(what="gives codes that are no numbers", where=net.name, mend="choose another encoder")
+        raise InputError(what="gives codes that are no numbers", where=encoder, mend="choose another encoder")
     if dtype == "float16" and np.abs(codes).max(initial=0.0) > HALF_MOST:
         what = f"gives numbers above {HALF_MOST:g}, more than a float16 holds"
-        raise InputError(what=what, where=net.name, mend="keep them with --dtype int8")
+        raise InputError(what=what, where=encoder, mend="keep them with --dtype int8")
