@@ -33,7 +33,6 @@ from geryon.train.recipe import read_yaml, valid
 from geryon.train.settings import SettingsError
 
 STAGE = "experiment"
-KEY = "encoders"
 TRAINED, RESULTS = "trained", "results"
 
 
@@ -55,7 +54,7 @@ class EncoderExperiment:
     once: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The same for objectives without labels, trained once, on the patches of all tasks."""
     others: Mapping[str, str] = field(default_factory=dict)
-    """Name -> an encoder that is there, as geryon.load_encoder takes it; paths are from the working folder."""
+    """Name -> an encoder that is there, as geryon.load_encoder takes it; a file may lie below the data folder."""
     counts: tuple[int, ...] = ()
     """Numbers of tasks: each run learns from so many of the others, nested, in an order drawn by the seed; (): all."""
     seeds: tuple[int, ...] = (0,)
@@ -100,12 +99,6 @@ class Try:
     """How many tasks it learnt from, where that is the question."""
     recipe: EncoderRecipe | None = None
     other: str = ""
-
-
-def is_encoder_experiment(path: Path) -> bool:
-    """True for a document with the key `encoders`."""
-    raw = read_yaml(path)
-    return isinstance(raw, dict) and KEY in raw
 
 
 def read_encoder_experiment(path: Path) -> EncoderExperiment:
@@ -220,7 +213,7 @@ def _result(at: _At, one: Try) -> Probed | None:
 def _encoder_of(at: _At, one: Try) -> Path | str | None:
     """The encoder's file, trained now where it is not there; None where that was stopped."""
     if one.recipe is None:
-        return Path(one.other) if Path(one.other).is_file() else one.other
+        return next((path for path in (Path(one.other), at.data / one.other) if path.is_file()), one.other)
     recipe = one.recipe
     folder = at.out / TRAINED / f"{recipe.name}-{key_of(recipe)}"
     path = folder / f"{recipe.name}.safetensors"

@@ -156,12 +156,6 @@ class EncoderRecipe:
         return tuple(get_patch_task(name) for name in self.tasks)
 
 
-def is_encoder_recipe(path: Path) -> bool:
-    """True for a document with the key `encoder`, which no other recipe has."""
-    raw = read_yaml(path)
-    return isinstance(raw, dict) and KEY in raw
-
-
 def read_encoder_recipe(path: Path) -> EncoderRecipe:
     """The recipe in that YAML file; one UsageError lists all its faults, each with its place."""
     return parse_encoder_recipe(read_yaml(path), folder=path.parent, where=str(path))
