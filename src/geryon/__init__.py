@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "export": "geryon.flows.export:export",
     "fit": "geryon.train.fit:fit",
+    "load_encoder": "geryon.nets.encoder:load_encoder",
     "load_model": "geryon.nets.model:load_model",
     "open_slide": "geryon.slides.reader:open_slide",
     "read_objects": "geryon.store.tables:read_objects",
@@ -20,6 +21,7 @@ _PUBLIC = {
 __all__ = [
     "export",
     "fit",
+    "load_encoder",
     "load_model",
     "open_slide",
     "read_objects",
@@ -30,6 +32,7 @@ __all__ = [
 if TYPE_CHECKING:
     from geryon.flows.export import export
     from geryon.flows.segment import segment
+    from geryon.nets.encoder import load_encoder
     from geryon.nets.model import load_model
     from geryon.slides.reader import open_slide
     from geryon.store.run import read_run
