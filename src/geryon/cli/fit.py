@@ -23,8 +23,8 @@ examples:
 OUT gets NAME.safetensors, its card NAME.md, figures by source and task (metrics.md, .csv, .json), overlays/,
 curves.html, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same command goes on from it.
 An experiment (a file with a `base` recipe) gets a folder a run, table.md and plot.svg.
-An encoder (a file with an `encoder`, docs/encoder-training.md) gets NAME.safetensors, its card and curves; an experiment
-on encoders (a file with `encoders`) the encoders that it trains, table.md and plot.svg.
+An encoder (a file with an `encoder`, docs/encoder-training.md) gets NAME.safetensors, its card and curves; an
+experiment on encoders (a file with `encoders`) what it trains, table.md and plot.svg.
 Several cards: torchrun --nproc-per-node N -m geryon fit ...
 """
 
@@ -52,7 +52,13 @@ def run(args: argparse.Namespace) -> int:
     if args.show_schema:
         from geryon.train.encoders.recipe import EncoderRecipe
 
-        args.say(json.dumps({"recipe": json.loads(recipe.schema()), "encoder": json.loads(recipe.schema(EncoderRecipe))}, indent=2, ensure_ascii=False))
+        args.say(
+            json.dumps(
+                {"recipe": json.loads(recipe.schema()), "encoder": json.loads(recipe.schema(EncoderRecipe))},
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
         return 0
     if args.recipe is None or (args.out is None and not args.check):
         raise UsageError(what="a recipe and --out are needed", mend="geryon fit RECIPE --out DIR")

@@ -26,7 +26,12 @@ def report(experiment: EncoderExperiment, done: Done, out: Path) -> Path:
     lines = [f"# {experiment.question}", "", *_head(experiment)]
     rows: list[interval_plot.Interval] = []
     for figure in FIGURES:
-        lines += [f"## {figure}", "", "| left out | encoder | value | seeds | difference |", "| --- | --- | --- | --- | --- |"]
+        lines += [
+            f"## {figure}",
+            "",
+            "| left out | encoder | value | seeds | difference |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         for task in experiment.probed:
             told, drawn = _of_task(done, task, figure)
             lines += told
@@ -42,9 +47,9 @@ def report(experiment: EncoderExperiment, done: Done, out: Path) -> Path:
 def _head(experiment: EncoderExperiment) -> list[str]:
     probe = experiment.probe
     return [
-        f"Probes on frozen codes: groups in {probe.folds} folds, each left out once, {len(probe.seeds)} probes a fold, at "
-        f"most {probe.patches} patches. Value: mean over trainings and probes (95 % interval over groups); seeds: each "
-        "training; the difference is to the first, by the same draws.",
+        f"Probes on frozen codes: groups in {probe.folds} folds, each left out once, {len(probe.seeds)} probes a "
+        f"fold, at most {probe.patches} patches. Value: mean over trainings and probes (95 % interval over groups); "
+        "seeds: each training; the difference is to the first, by the same draws.",
         "",
     ]
 
@@ -65,7 +70,9 @@ def _means(done: Done, task: str, figure: str) -> dict[str, tuple[list[float], n
     }
 
 
-def _of_task(done: Done, task: str, figure: str) -> tuple[list[str], list[tuple[str, float, float, float, list[float]]]]:
+def _of_task(
+    done: Done, task: str, figure: str
+) -> tuple[list[str], list[tuple[str, float, float, float, list[float]]]]:
     lines, rows = [], []
     means = _means(done, task, figure)
     first = next(iter(means.values()), None)
@@ -83,7 +90,11 @@ def _of_task(done: Done, task: str, figure: str) -> tuple[list[str], list[tuple[
 
 def _count(experiment: EncoderExperiment, done: Done) -> list[str]:
     """On how many tasks the first run is ahead of each other encoder."""
-    lines = ["## The first run against each other", "", "| encoder | figure | ahead on | with the whole interval | mean difference |"]
+    lines = [
+        "## The first run against each other",
+        "",
+        "| encoder | figure | ahead on | with the whole interval | mean difference |",
+    ]
     lines.append("| --- | --- | --- | --- | --- |")
     for figure in FIGURES:
         gaps: dict[str, list[tuple[float, float]]] = {}

@@ -75,7 +75,10 @@ def partners(draws: Sequence[Draw], tasks: Sequence[Patches], step: int, *, seed
     """
     rng = np.random.default_rng([seed, step, 1])
     alike = np.arange(len(draws)) % 2 == 0
-    return [each if same else _unlike(rng, each, tasks) for each, same in zip(again(draws, step, seed=seed, view=2), alike, strict=True)], alike
+    return [
+        each if same else _unlike(rng, each, tasks)
+        for each, same in zip(again(draws, step, seed=seed, view=2), alike, strict=True)
+    ], alike
 
 
 def _unlike(rng: np.random.Generator, one: Draw, tasks: Sequence[Patches]) -> Draw:

@@ -10,14 +10,14 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geryon.atomic import whole_file
-from geryon.events import Advanced, Finished, Started, Tell, Warned, nobody
+from geryon.events import Advanced, Finished, Started, Tell, nobody
 from geryon.nets.encoder import Encoder, load_encoder
 from geryon.train.augment_settings import STRICT
 from geryon.train.checkpoints import STATE
@@ -47,14 +47,16 @@ class EncoderExperiment:
     encoders: Mapping[str, Any]
     """A recipe of an encoder; its tasks are those that can be left out or learnt from."""
     left_out: tuple[str, ...] = ()
-    """Tasks that encoders are probed on, each by encoders that learnt from none of its patches; (): all of the base's."""
+    """Tasks that encoders are probed on, each by encoders that did not learn it; (): all of the base's."""
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> what it changes of the base (a JSON merge patch, RFC 7386): trained anew for each task that is left out,
     on the others. All are compared with the first."""
     once: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The same for objectives without labels, trained once, on the patches of all tasks."""
     others: Mapping[str, str] = field(default_factory=dict)
-    """Name -> an encoder that is there, as geryon.load_encoder takes it; a file may lie below the data folder."""
+    """Name -> an encoder that is there, as geryon.load_encoder takes it; a file may lie below the data folder.
+    {task} in it stands for the task that is left out, {count} for each of the counts and {seed} for each of the seeds.
+    """
     counts: tuple[int, ...] = ()
     """Numbers of tasks: each run learns from so many of the others, nested, in an order drawn by the seed; (): all."""
     seeds: tuple[int, ...] = (0,)
@@ -66,7 +68,7 @@ class EncoderExperiment:
         supervised = [n for n, patch in self.once.items() if _objective(self.encoders, patch) == "supervised"]
         tasks = self.encoders.get("tasks") or ()
         checks = (
-            (not self.runs, "runs is empty"),
+            (not names, "neither runs nor others are named"),
             (not self.seeds, "seeds is empty"),
             (len(set(names)) < len(names), "a name stands for two encoders"),
             (supervised, f"once holds {', '.join(supervised)}, which would learn the classes that it is probed on"),
@@ -122,12 +124,24 @@ def tries(experiment: EncoderExperiment, *, folder: Path = Path()) -> Iterator[T
                     yield Try(task=task, label=label, seed=seed, count=count, recipe=recipe)
             for label, patch in experiment.once.items():
                 yield Try(task=task, label=label, seed=seed, recipe=_recipe(experiment, patch, seed, folder=folder))
-            for label, other in experiment.others.items() if seed == experiment.seeds[0] else ():
-                yield Try(task=task, label=label, seed=seed, other=other)
+            for label, other in experiment.others.items():
+                yield from _others(experiment, Try(task=task, label=label, seed=seed, other=other))
+
+
+def _others(experiment: EncoderExperiment, one: Try) -> Iterator[Try]:
+    """The encoders that a name stands for."""
+    if "{seed}" not in one.other and one.seed != experiment.seeds[0]:
+        return
+    for count in experiment.counts if "{count}" in one.other else (0,):
+        told = {"task": one.task, "seed": str(one.seed), "count": str(count)}
+        path = one.other
+        for name, value in told.items():
+            path = path.replace(f"{{{name}}}", value)
+        yield replace(one, other=path, count=count)
 
 
 def _first(rest: list[str], count: int, seed: int) -> list[str]:
-    """So many of the tasks in the order of the seed, written in the order of the recipe: five of five are one recipe."""
+    """So many of the tasks in the order of the seed, told in the order of the recipe: all of all are one recipe."""
     order = np.random.default_rng(seed).permutation(len(rest))
     return [name for i, name in enumerate(rest) if i in order[:count]]
 
@@ -219,12 +233,10 @@ def _encoder_of(at: _At, one: Try) -> Path | str | None:
     path = folder / f"{recipe.name}.safetensors"
     if path.exists():
         return path
-    at.tell(Warned(text=f"training {one.label}, seed {one.seed}: {', '.join(recipe.tasks)} ({folder.name})"))
+    at.tell(Advanced(stage=STAGE, n=0, note=f"training {folder.name}: {one.label} on {', '.join(recipe.tasks)}"))
     same = (recipe.patch_um, recipe.mpp) == (PLACES_UM, PLACES_MPP)
     gathered = {task: at.patches(task) for task in recipe.tasks} if same else {}
-    fitted = fit_encoder(
-        recipe, out=folder, where=Where(data=at.data, gathered=gathered, stop=at.stop), tell=at.tell
-    )
+    fitted = fit_encoder(recipe, out=folder, where=Where(data=at.data, gathered=gathered, stop=at.stop), tell=at.tell)
     if not fitted.whole:
         return None
     (folder / STATE).unlink(missing_ok=True)  # the encoder is whole: the state would only fill the disk

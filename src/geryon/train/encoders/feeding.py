@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -51,9 +50,7 @@ class Feed:
 def make_batch(step: int, feed: Feed) -> Batch:
     """The batch of a step, from its number alone."""
     cv2.setNumThreads(1)  # patches are made by threads of ours
-    first = draw(
-        feed.tasks, step, batch=feed.batch, seed=feed.seed, by_class=feed.by_class, by_task=feed.by_task
-    )
+    first = draw(feed.tasks, step, batch=feed.batch, seed=feed.seed, by_class=feed.by_class, by_task=feed.by_task)
     views, alike = [first], np.ones(feed.batch, bool)
     if feed.pairs:
         second, alike = partners(first, feed.tasks, step, seed=feed.seed)

@@ -9,7 +9,7 @@ from typing import Any
 
 from geryon import plugins
 from geryon.errors import InputError, UsageError
-from geryon.events import Tell, Warned, nobody
+from geryon.events import Tell, nobody
 from geryon.nets.encoders.document import EncoderDocument, save_encoder
 from geryon.nets.weights import SourceDocument
 from geryon.train import splits
@@ -70,22 +70,22 @@ def fit_encoder(
     if recipe.encoder.objective == UNTAUGHT:
         trained = Trained(network=body.module.eval(), step=0, seconds=0.0, whole=True, figures={})
         return _save(recipe, body, (), trained, out)
-    gathered = gather_all(recipe, where, tell)
+    gathered = gather_all(recipe, where)
     learning, checking = split_patches(gathered, recipe, out, body.began)
     network = objective_of(recipe, body)
     settings = recipe.train if where.minutes is None else replace(recipe.train, minutes=where.minutes)
     validate = None
     if recipe.encoder.objective == SUPERVISED and any(len(p.labels) for p in checking):
-        looked = {"side_px": recipe.patch_px, "mpp": recipe.mpp}
-        validate = Validation(tasks=[check_patches(p, settings.validate_on, **looked) for p in checking])
+        validate = Validation(
+            tasks=[check_patches(p, settings.validate_on, side_px=recipe.patch_px, mpp=recipe.mpp) for p in checking]
+        )
     feed = feed_of(recipe, learning, network)
     trained = train(network, feed, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
         return Fitted(
             encoder=None, whole=False, sha256="", step=trained.step, seconds=trained.seconds, figures=trained.figures
         )
-    trained = replace(trained, network=trained.network.encoder)
-    return _save(recipe, body, learning, trained, out)
+    return _save(recipe, body, learning, replace(trained, network=trained.network.get_submodule("encoder")), out)
 
 
 def objective_of(recipe: EncoderRecipe, body: Body) -> Any:
@@ -119,7 +119,7 @@ def feed_of(recipe: EncoderRecipe, learning: Sequence[Patches], network: Any) ->
     )
 
 
-def gather_all(recipe: EncoderRecipe, where: Where, tell: Tell) -> list[Patches]:
+def gather_all(recipe: EncoderRecipe, where: Where) -> list[Patches]:
     """The patches of the recipe's tasks; faults of all their sources at once."""
     found, faults = [], []
     for task in recipe.task_values():
@@ -128,8 +128,6 @@ def gather_all(recipe: EncoderRecipe, where: Where, tell: Tell) -> list[Patches]
             found.append(here or gather(task, where.data, patch_um=recipe.patch_um, mpp=recipe.mpp))
         except InputError as error:
             faults.append(of_error(error, task.source))
-        if source_of(task).mpp_is_estimate:
-            tell(Warned(text=f"{task.source}: its µm per pixel is an estimate"))
     if faults:
         raise refuse(told(faults), where=recipe.name, is_input=True)
     return found
@@ -156,7 +154,9 @@ def split_patches(
         )
     out.mkdir(parents=True, exist_ok=True)
     splits.keep(out, splits.document(items, recipe.split, start=began, name=recipe.name))
-    return tuple([of_side(patches, recipe.split, side) for patches in gathered] for side in (splits.TRAIN, splits.VALIDATION))  # type: ignore[return-value]
+    return tuple(
+        [of_side(patches, recipe.split, side) for patches in gathered] for side in (splits.TRAIN, splits.VALIDATION)
+    )  # type: ignore[return-value]
 
 
 def of_side(patches: Patches, split: Split, side: str) -> Patches:

@@ -153,8 +153,9 @@ def step_once(learner: Learner, batch: Batch, settings: EncoderSettings, part: f
     total.backward()
     norm = nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip or math.inf, foreach=True)
     if not math.isfinite(norm.item()):
+        bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
         raise InputError(
-            what=f"the loss is not finite ({', '.join(n for n, v in losses.items() if not torch.isfinite(v)) or 'its gradient'})",
+            what=f"the loss is not finite ({bad or 'its gradient'})",
             where=f"training step {batch.step}",
             mend="lower train.lr, or write precision: float32; the last good checkpoint is kept",
         )

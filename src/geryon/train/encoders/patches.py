@@ -195,8 +195,12 @@ def share_of(where: np.ndarray, xy_um: np.ndarray, mpp: float, side_um: float) -
     """float64 [n]: how much of the square of that side about each place lies where that is true (bool [y, x])."""
     whole = np.pad(np.cumsum(np.cumsum(where, 0, dtype=np.int64), 1), ((1, 0), (1, 0)))
     height, width = where.shape
-    left, top = (np.clip(np.round((xy_um[:, k] - side_um / 2) / mpp), 0, n).astype(int) for k, n in ((0, width), (1, height)))
-    right, bottom = (np.clip(np.round((xy_um[:, k] + side_um / 2) / mpp), 0, n).astype(int) for k, n in ((0, width), (1, height)))
+    left, top = (
+        np.clip(np.round((xy_um[:, k] - side_um / 2) / mpp), 0, n).astype(int) for k, n in ((0, width), (1, height))
+    )
+    right, bottom = (
+        np.clip(np.round((xy_um[:, k] + side_um / 2) / mpp), 0, n).astype(int) for k, n in ((0, width), (1, height))
+    )
     inside = whole[bottom, right] - whole[top, right] - whole[bottom, left] + whole[top, left]
     return inside / np.maximum((right - left) * (bottom - top), 1)
 
@@ -206,7 +210,9 @@ def is_tissue(image: np.ndarray) -> np.ndarray:
     return image.min(axis=2) <= GLASS
 
 
-def cut(image: Image, xy_um: np.ndarray, *, side_px: int, mpp: float, turn: int = 0, warp: Warp | None = None) -> np.ndarray:
+def cut(
+    image: Image, xy_um: np.ndarray, *, side_px: int, mpp: float, turn: int = 0, warp: Warp | None = None
+) -> np.ndarray:
     """uint8 [side_px, side_px, 3]: the patch about that place (x, y) at that resolution, turned and deformed.
 
     `turn` is an element of the dihedral group: quarter turns, mirrored before where it is 4 or more.

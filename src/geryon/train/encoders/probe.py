@@ -51,7 +51,9 @@ def folds_of(patches: Patches, folds: int) -> np.ndarray:
     return of_image[patches.image]
 
 
-def answers(codes: np.ndarray, labels: np.ndarray, folds: np.ndarray, *, classes: int, settings: ProbeSettings) -> np.ndarray:
+def answers(
+    codes: np.ndarray, labels: np.ndarray, folds: np.ndarray, *, classes: int, settings: ProbeSettings
+) -> np.ndarray:
     """float32 [seed, n, class]: what probes that did not learn from a place's fold say of it.
 
     `codes` is float [n, d], `labels` and `folds` int64 [n].

@@ -70,9 +70,10 @@ def places_of(name: str, data: Path, most: int) -> Patches:
 
 def codes_of(encoder: Encoder, patches: Patches) -> np.ndarray:
     """float32 [n, code] of the places of a task, cut as the encoder takes them."""
-    size = {"side_px": encoder.patch_px, "mpp": encoder.mpp}
     parts = [np.arange(i, min(i + AT_ONCE, len(patches.labels))) for i in range(0, len(patches.labels), AT_ONCE)]
-    return np.concatenate([encoder(still(patches.rows(part), **size)) for part in parts])
+    return np.concatenate(
+        [encoder(still(patches.rows(part), side_px=encoder.patch_px, mpp=encoder.mpp)) for part in parts]
+    )
 
 
 def probe(encoder: Encoder, patches: Patches, settings: ProbeSettings, *, taught: bool = True) -> Probed:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geryon import plugins
-
 from geryon.train.augment_settings import STRICT, AugmentSettings
 from geryon.train.encoders.objectives import OBJECTIVES, UNTAUGHT
 from geryon.train.encoders.patches import PATCH_TASKS, PatchTask, get_patch_task, source_of
@@ -238,10 +237,12 @@ def _of_split(raw: dict[str, Any]) -> list[str]:
     held_out = split.get("held_out") if isinstance(split, dict) else None
     mine = sources_of(raw)
     named = held_out if isinstance(held_out, dict) else {}
-    return [f"split.held_out.{name}: no task is of that source{nearest(str(name), mine)}" for name in named if name not in mine]
+    return [
+        f"split.held_out.{name}: no task is of that source{nearest(str(name), mine)}"
+        for name in named
+        if name not in mine
+    ]
 
 
 def _near(name: str, known: Any) -> str:
     return f" (there are: {', '.join(known)}){nearest(name, known)}"
-
-

@@ -28,10 +28,17 @@ class Painter(nn.Module):
         for wide in dense:
             hidden += [nn.Linear(code, wide), nn.BatchNorm1d(wide), nn.LeakyReLU(SLOPE)]
             code = wide
-        self.dense = nn.Sequential(*hidden, nn.Linear(code, 16 * first), nn.BatchNorm1d(16 * first), nn.LeakyReLU(SLOPE))
+        self.dense = nn.Sequential(
+            *hidden, nn.Linear(code, 16 * first), nn.BatchNorm1d(16 * first), nn.LeakyReLU(SLOPE)
+        )
         blocks: list[nn.Module] = []
         for wide in list(widths)[:steps]:
-            blocks += [nn.Upsample(scale_factor=2), nn.Conv2d(first, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.LeakyReLU(SLOPE)]
+            blocks += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(first, wide, 3, padding=1),
+                nn.BatchNorm2d(wide),
+                nn.LeakyReLU(SLOPE),
+            ]
             first = wide
         self.blocks = nn.Sequential(*blocks, nn.Conv2d(first, 3, 3, padding=1), nn.Tanh())
 
