@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -259,14 +260,20 @@ def valid(kind: type[T], raw: Any, *, where: str) -> T:
 def tried(kind: type[T], raw: Any) -> tuple[T | None, list[str]]:
     """The value of that kind which a document describes, or None and all its faults."""
     try:
-        return pydantic.TypeAdapter(kind).validate_python(raw), []
+        return _adapter(kind).validate_python(raw), []
     except pydantic.ValidationError as error:
         return None, [f"{_place(e['loc'])}: {_said(e, kind)}" for e in error.errors()]
 
 
+@lru_cache(maxsize=16)
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    """Making one takes a third of a second."""
+    return pydantic.TypeAdapter(kind)
+
+
 def schema(kind: Any = Recipe) -> str:
     """What may stand in a recipe, as JSON Schema."""
-    document = pydantic.TypeAdapter(kind).json_schema()
+    document = _adapter(kind).json_schema()
     told = "What the other settings change: a name of docs/augmentation.md"
     document["$defs"]["AugmentSettings"]["properties"]["preset"] = {"enum": list(PRESETS), "description": told}
     return json.dumps(document, indent=2, ensure_ascii=False)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from geryon.errors import UsageError
 from geryon.nets.lite import LITE0, lite_stages
-from geryon.nets.topologies import geryon_s
+from geryon.nets.topologies import geryon_s, whole_numbers
 
 BACKBONES = ("lite0", "geryon-s")
 LEVELS = 3
@@ -25,15 +25,17 @@ LEVELS = 3
 class Pooled(nn.Module):
     """Patches (uint8 or float, RGB 0..255, NCHW, side `patch_px`) to codes (float [n, `code`])."""
 
-    def __init__(self, backbone: str, patch_px: int, pool: int, code: int) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__()
+        backbone, patch_px, pool, code = (settings[name] for name in ("backbone", "patch_px", "pool", "code"))
         self.patch_px, self.code = patch_px, code
         self.pool: nn.Module = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.backbone = backbone
         if backbone == "lite0":
             self.stages, wide = lite_stages(LITE0), LITE0.widths[-1]
         else:
-            self.encoder = geryon_s.ENCODERS["hybrid"](geryon_s.DEFAULTS)
+            chosen = {**geryon_s.DEFAULTS, **settings["net"]}
+            self.encoder = geryon_s.ENCODERS[chosen["encoder"]](chosen)
             wide = sum(self.encoder.widths[-LEVELS:])
         self.dense = nn.Linear(wide, code)
 
@@ -47,19 +49,23 @@ class Pooled(nn.Module):
 
 
 def build(settings: Mapping[str, Any]) -> nn.Module:
-    """The network of {"backbone", "patch_px", "pool", "code"}."""
+    """The network of {"backbone", "patch_px", "pool", "code", "net"}; net: geryon-s' settings `encoder` and `fine`."""
     wrong = _said(settings)
     if wrong:
         raise UsageError(what=wrong, where="settings of the encoder", mend="nets/encoders/pooled.py lists them")
-    return Pooled(settings["backbone"], settings["patch_px"], settings["pool"], settings["code"])
+    return Pooled(settings)
 
 
 def _said(settings: Mapping[str, Any]) -> str:
-    names = ("backbone", "patch_px", "pool", "code")
+    names = ("backbone", "patch_px", "pool", "code", "net")
     if set(settings) != set(names):
         return f"its settings must be {', '.join(names)}"
     if settings["backbone"] not in BACKBONES:
         return f"there is no backbone {settings['backbone']!r} (there are: {', '.join(BACKBONES)})"
+    net = settings["net"]
+    known = {"encoder": lambda v: v in geryon_s.ENCODERS, "fine": lambda v: not whole_numbers(2, 1024)(v)}
+    if not isinstance(net, Mapping) or any(name not in known or not known[name](value) for name, value in net.items()):
+        return f"net is {net!r}, must be settings of geryon-s: encoder, fine"
     most = {"patch_px": 4096, "pool": 8, "code": 65_536}
     bad = [name for name, top in most.items() if type(settings[name]) is not int or not 1 <= settings[name] <= top]
     if not bad and (settings["patch_px"] // settings["pool"]) % 32:

@@ -72,7 +72,12 @@ def _described(recipe: EncoderRecipe) -> tuple[str, dict[str, Any], int]:
     if name == "mean-rgb":
         return "layered", {"patch_px": side, "layers": [{"kind": "mean"}]}, side
     backbone, pool = {"lite0": ("lite0", 2), "lite0-128": ("lite0", 1)}.get(name, (name, 1))
-    return "pooled", {"backbone": backbone, "patch_px": side, "pool": pool, "code": code}, side // pool
+    net: dict[str, Any] = {}
+    if name == OWN_MODEL:
+        told = read_document(find_model(recipe.encoder.start or OWN_MODEL)).settings
+        net = {key: told[key] for key in ("encoder", "fine") if key in told}
+    settings = {"backbone": backbone, "patch_px": side, "pool": pool, "code": code, "net": net}
+    return "pooled", settings, side // pool
 
 
 def _from_model(body: Body, start: str, recipe: EncoderRecipe) -> Body:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from geryon.atomic import whole_file
 from geryon.events import Advanced, Finished, Started, Tell, nobody
 from geryon.nets.encoder import Encoder, load_encoder
+from geryon.nets.model import ResearchOnly
 from geryon.train.augment_settings import STRICT
 from geryon.train.checkpoints import STATE
 from geryon.train.encoders.comparison import report
@@ -214,7 +216,9 @@ def _result(at: _At, one: Try) -> Probed | None:
     file = at.out / RESULTS / f"{key[:16]}.json"
     if file.exists():
         return read_probed(json.loads(file.read_text(encoding="utf-8")))
-    encoder: Encoder = load_encoder(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResearchOnly)  # it is only compared with others
+        encoder: Encoder = load_encoder(str(path))
     patches = at.patches(one.task)
     patches = patches.rows(some(len(patches.labels), settings.patches))
     found = probe(encoder, patches, settings, taught=one.label not in at.experiment.once)

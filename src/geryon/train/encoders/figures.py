@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geryon.tasks.class_metrics import share
 from geryon.tasks.intervals import span
 
 DRAWS = 1000
@@ -51,16 +52,19 @@ def _balanced(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndar
     recalls = []
     for kind in range(p.shape[1]):
         mine = weights[:, labels == kind]
-        total = mine.sum(axis=1)
-        hit = (mine * right[labels == kind]).sum(axis=1)
-        recalls.append(np.where(total > 0, hit / np.maximum(total, 1), np.nan))
-    return np.nanmean(recalls, axis=0)
+        recalls.append(share((mine * right[labels == kind]).sum(axis=1), mine.sum(axis=1)))
+    return _mean(np.array(recalls))
 
 
 def _auc(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     kinds = range(p.shape[1]) if p.shape[1] > 2 else [1]
-    with np.errstate(invalid="ignore"):
-        return np.nanmean([_one_against_all(p[:, kind], labels == kind, weights) for kind in kinds], axis=0)
+    return _mean(np.array([_one_against_all(p[:, kind], labels == kind, weights) for kind in kinds]))
+
+
+def _mean(table: np.ndarray) -> np.ndarray:
+    """Over the classes [class, draw] for which something was drawn; nan where for none."""
+    known = ~np.isnan(table)
+    return share(np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0))
 
 
 def _one_against_all(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -71,4 +75,4 @@ def _one_against_all(score: np.ndarray, truth: np.ndarray, weights: np.ndarray) 
     first, last = (np.searchsorted(others, score[truth], side=side) for side in ("left", "right"))
     won = (weights[:, truth] * (below[:, first] + below[:, last]) / 2).sum(axis=1)
     pairs = weights[:, truth].sum(axis=1, dtype=np.float64) * below[:, -1]
-    return np.where(pairs > 0, won / np.maximum(pairs, 1), np.nan)
+    return share(won, pairs)

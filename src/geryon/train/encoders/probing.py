@@ -42,10 +42,10 @@ class Probed:
         """For JSON."""
         told = {
             name: {
-                "value": figure.value,
-                "seeds": list(figure.seeds),
-                "low_high": list(figure.low_high),
-                "drawn": [round(float(v), 6) for v in figure.drawn],
+                "value": _known(figure.value),
+                "seeds": [_known(v) for v in figure.seeds],
+                "low_high": [_known(v) for v in figure.low_high],
+                "drawn": [_known(round(float(v), 6)) for v in figure.drawn],
             }
             for name, figure in self.figures.items()
         }
@@ -53,10 +53,19 @@ class Probed:
         return {**same, "figures": told}
 
 
+def _known(value: float) -> float | None:
+    """JSON has nothing that is no number."""
+    return None if np.isnan(value) else float(value)
+
+
 def read_probed(document: Mapping[str, Any]) -> Probed:
     """What `Probed.document` wrote."""
     figures = {
-        name: Figure(value=f["value"], seeds=tuple(f["seeds"]), drawn=np.array(f["drawn"]))
+        name: Figure(
+            value=float(np.array(f["value"], float)),
+            seeds=tuple(np.array(f["seeds"], float).tolist()),
+            drawn=np.array(f["drawn"], float),
+        )
         for name, f in document["figures"].items()
     }
     return Probed(**{**document, "figures": figures})
