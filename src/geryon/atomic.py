@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all: temporary name in the same folder, fsync, rename."""
+"""Files and folders that appear whole or not at all: temporary name in the same folder, fsync, rename."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,34 @@ def whole_file(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         raise errors.from_os_error(error, where=str(path), doing="writing") from error
     finally:
         remove(temporary)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, and is gone when it does not.
+
+    A folder that is there already is never replaced: that is an error of whoever calls.
+    """
+    temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that had this number before
+        temporary.mkdir()
+        yield temporary
+        for inner in sorted(temporary.rglob("*")):
+            if inner.is_file():
+                _sync(inner)
+        if path.exists():  # os.rename would put it in the place of an empty folder
+            raise FileExistsError(f"{path} is there already")
+        os.rename(temporary, path)
+        sync_folder(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise errors.from_os_error(error, where=str(path), doing="writing") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def host() -> str:
@@ -95,4 +124,4 @@ def _sweep(path: Path) -> None:
         if found.name.startswith(start) and found.name.endswith(end):
             number = found.name[len(start) : -len(end)]
             if number.isdigit() and not is_running(int(number)):
-                remove(found)
+                shutil.rmtree(found, ignore_errors=True) if found.is_dir() else remove(found)

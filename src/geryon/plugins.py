@@ -49,10 +49,10 @@ def _entry_points(group: str, path: tuple[str, ...]) -> metadata.EntryPoints:
 def kind_of(group: str) -> str:
     """What one member of a group is called.
 
-    >>> kind_of("geryon.topologies"), kind_of("geryon.losses"), kind_of("geryon.tasks")
-    ('topology', 'loss', 'task')
+    >>> kind_of("geryon.encoder_topologies"), kind_of("geryon.losses"), kind_of("geryon.tasks")
+    ('encoder topology', 'loss', 'task')
     """
-    many = group.removeprefix("geryon.")
+    many = group.removeprefix("geryon.").replace("_", " ")
     ends = (("ies", "y"), ("sses", "ss"), ("s", ""))
     return next((many.removesuffix(end) + one for end, one in ends if many.endswith(end)), many)
 

@@ -12,6 +12,7 @@ from geryon.tasks.calibration import SHIFT, TEMPERATURES
 from geryon.tasks.task import PUBLISHED, TASKS, task_of_file
 
 if TYPE_CHECKING:
+    from geryon.nets.encoders.document import EncoderDocument
     from geryon.nets.weights import ModelDocument, TaskDocument
 
 RANGE = (1e-6, 1e6)
@@ -32,15 +33,14 @@ def faults(document: ModelDocument) -> list[str]:
     ]
     if not found and document.topology not in names(TOPOLOGIES, "geryon.topologies"):
         found.append(f"no topology is called {document.topology!r}")
-    if not _is_plausible(document.mpp):
-        found.append(f"mpp is {document.mpp!r}, must be {units.MPP_MIN:g} to {units.MPP_MAX:g}")
+    found += of_mpp(document.mpp)
     found += [
         f"{name} is {value!r}, not an object"
         for name in ("settings", "windows", "held_out", "training", "calibration", "ranges")
         if not isinstance(value := getattr(document, name), Mapping)
     ]
-    found = found or _of_tasks(document) + _of_windows(document.windows) + _of_terms(document)
-    return found or _of_calibration(document) + _of_ranges(document.ranges)
+    found = found or _of_tasks(document) + _of_windows(document.windows) + of_terms(document)
+    return found or _of_calibration(document) + of_ranges(document.ranges)
 
 
 def _of_tasks(document: ModelDocument) -> list[str]:
@@ -85,11 +85,15 @@ def _of_windows(windows: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _of_terms(document: ModelDocument) -> list[str]:
+def of_terms(document: ModelDocument | EncoderDocument, uses: tuple[str, ...] = USES) -> list[str]:
+    """What is wrong with its use and those of its sources."""
     found = [
-        f"the use of {name} is {use!r}, must be one of {', '.join(USES)}"
-        for name, use in (("the model", document.use), *((f"source {s.name}", s.use) for s in document.sources))
-        if use not in USES
+        f"the use of {name} is {use!r}, must be one of {', '.join(allowed)}"
+        for name, use, allowed in (
+            ("the model", document.use, uses),
+            *((f"source {s.name}", s.use, USES) for s in document.sources),
+        )
+        if use not in allowed
     ]
     bound = [source.name for source in document.sources if source.use == "research"]
     if document.use == "open" and bound:
@@ -112,11 +116,17 @@ def _of_calibration(document: ModelDocument) -> list[str]:
     return found
 
 
+def of_mpp(mpp: Any) -> list[str]:
+    """What is wrong with the resolution of a network's images."""
+    return [] if _is_plausible(mpp) else [f"mpp is {mpp!r}, must be {units.MPP_MIN:g} to {units.MPP_MAX:g}"]
+
+
 def _is_plausible(mpp: Any) -> bool:
     return type(mpp) in (int, float) and units.is_plausible(mpp)
 
 
-def _of_ranges(ranges: Mapping[str, Any]) -> list[str]:
+def of_ranges(ranges: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the ranges of what layers see (nets/ranges.py)."""
     return [
         f"the range of {name} is {value!r}, not two numbers around 0 that are {RANGE[0]:g} to {RANGE[1]:g} apart"
         for name, value in ranges.items()

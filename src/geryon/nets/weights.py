@@ -10,10 +10,10 @@ import colorsys
 import hashlib
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
@@ -26,8 +26,12 @@ from geryon.tasks.calibration import Calibration
 from geryon.tasks.task import ClassTree, Task, task_of_file, with_classes
 
 KEY = "geryon"
+ENCODER_KEY, SLIDES_KEY = "geryon-encoder", "geryon-slides"
+OTHERS = {KEY: "a model", ENCODER_KEY: "an encoder", SLIDES_KEY: "a model of slides"}
+"""What a file is by the key of its document."""
 FORMAT = 1
 """Raised when older readers could misread a document."""
+Document = TypeVar("Document")
 HEADER_MAX_BYTES = 100_000_000
 """What safetensors itself allows; a larger length is a damaged file."""
 
@@ -136,17 +140,26 @@ def task_document(task: Task) -> TaskDocument:
 
 
 def save_model(path: Path, tensors: Mapping[str, np.ndarray], document: ModelDocument, *, half: bool = True) -> str:
-    """Write the model file, whole or not at all, and return its SHA-256.
+    """Write the model file, whole or not at all, and return its SHA-256; `half` as in `save_with_document`."""
+    return save_with_document(path, tensors, {KEY: asdict(document)}, half=half)
+
+
+def save_with_document(
+    path: Path, tensors: Mapping[str, np.ndarray], document: Mapping[str, Mapping[str, Any]], *, half: bool
+) -> str:
+    """Write tensors and a document, {its key: the document}, whole or not at all; return the file's SHA-256.
 
     With `half` weights are kept as float16; statistics of norms, and tensors that it can't hold, stay float32.
+    InputError for weights that are not finite.
     """
     kept = {
         k: _stored(k, np.ascontiguousarray(v), half)
         for k, v in tensors.items()
         if not k.endswith("num_batches_tracked")
     }
+    told = {key: json.dumps(value, sort_keys=True, allow_nan=False) for key, value in document.items()}
     with whole_file(path) as fresh:
-        save_tensors(kept, fresh, metadata={KEY: json.dumps(asdict(document), sort_keys=True, allow_nan=False)})
+        save_tensors(kept, fresh, metadata=told)
     return file_sha256(path)
 
 
@@ -190,19 +203,32 @@ def _stored(name: str, tensor: np.ndarray, half: bool) -> np.ndarray:
 
 def read_document(path: Path) -> ModelDocument:
     """The document of a model file; only its header is read."""
-    metadata = _header(path).get("__metadata__", {})
-    if KEY not in metadata:
+    return read_with_key(path, KEY, _parsed)
+
+
+def read_with_key(path: Path, key: str, parsed: Callable[[Any], Document]) -> Document:
+    """The document that a file holds under that key, made from its JSON by `parsed`, whose ValueError says what is
+    wrong with it; only the file's header is read."""
+    metadata = read_metadata(path)
+    if key not in metadata:
+        held = next((f"{OTHERS[other]}, not {OTHERS[key]}" for other in OTHERS if other in metadata), "")
         raise InputError(
-            what="holds tensors but no Geryon document",
+            what=f"is {held}" if held else "holds tensors but no Geryon document",
             where=str(path),
-            mend="convert weights of others with geryon import-weights",
+            mend=f"give {OTHERS[key]}" if held else "convert weights of others with geryon import-weights",
         )
     try:
-        return _parsed(json.loads(metadata[KEY]))
+        return parsed(json.loads(metadata[key]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             what=f"its document can't be used: {error}", where=str(path), mend="use the file as it was written"
         ) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file, {} where it has none."""
+    metadata = _header(path).get("__metadata__", {})
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,11 @@
+"""Torch modules of encoders by name; each file has build(settings) -> Module.
+
+The module takes patches, uint8 or float NCHW of RGB 0..255 with sides `patch_px`, and gives codes, float [n, `code`];
+both are its attributes.
+"""
+
+TOPOLOGIES = {
+    "layered": "geryon.nets.encoders.layered:build",
+}
+"""Entry points of the group geryon.encoder_topologies add to it."""
+GROUP = "geryon.encoder_topologies"
