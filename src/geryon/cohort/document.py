@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -76,10 +77,15 @@ class SlideModelDocument:
     """Measures of the slide's objects that it takes beside the volume, in order."""
     members: tuple[Member, ...]
     folds: Mapping[str, int] = field(default_factory=dict)
-    """{patient: fold}: the members of that fold did not see them."""
+    """{digest of a patient's name: fold}: members of that fold did not see them. No name leaves the run's folder."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Figures out of fold."""
     format: int = FORMAT
+
+
+def digest(patient: str) -> str:
+    """What stands for a patient's name."""
+    return hashlib.sha256(patient.encode()).hexdigest()[:16]
 
 
 def save_slide_model(path: Path, members: Sequence[Mapping[str, np.ndarray]], document: SlideModelDocument) -> str:

@@ -13,10 +13,11 @@ from torch import nn
 
 from geryon import plugins
 from geryon.cohort.document import SlideModelDocument, read_slide_model
-from geryon.cohort.network import HEADS, CompressedCNN, GatedAttention, Last, MeanLinear, ObjectsOnly
+from geryon.cohort.network import WIDTH, CompressedCNN, GatedAttention, Last, MeanLinear, ObjectsOnly
 from geryon.cohort.targets import get_target
 from geryon.errors import InputError, UsageError
 
+HEADS = ("mean", "flat")
 SEES = ("crops", "bags", "means", "nothing")
 """What a model sees of a volume: squares of cells; cells without places; their mean alone; objects only."""
 
@@ -86,14 +87,14 @@ class Kind:
 CNN = Kind(
     name="cnn",
     sees="crops",
-    network=lambda code, last, s: CompressedCNN(code, last, head=s.head, cells=s.cells),
-    width=lambda code: 128,
+    network=lambda code, last, s: CompressedCNN(code, last, flat_cells=s.cells if s.head == "flat" else 0),
+    width=lambda code: WIDTH,
 )
 ATTENTION = Kind(
     name="attention",
     sees="bags",
     network=lambda code, last, s: GatedAttention(code, last),
-    width=lambda code: 128,
+    width=lambda code: WIDTH,
     # The rate of the CNN is its batch norms'; without them attention does not settle at it.
     defaults={"rate": 1e-3},
 )

@@ -17,8 +17,8 @@ SLOPE = 0.2
 """Of leaky ReLU: that of the published encoders' files; the paper does not give it for this network."""
 EPSILON, MOMENTUM = 1e-3, 0.1
 """Of batch norm: the epsilon of the published encoders' files; torch's momentum, since cohorts give few steps."""
+WIDTH = 128
 STRIDES = (2, 2, 2, 2, 2, 2, 1, 1)
-HEADS = ("mean", "flat")
 
 
 class Last(nn.Module):
@@ -72,15 +72,12 @@ class CompressedCNN(nn.Module):
     Eight separable convolutions of 128, each with batch norm, leaky ReLU and 20 % of whole maps dropped; a dense layer
     of 128 with batch norm and leaky ReLU; the output. The paper does not say what the dense layer sits on. By default
     it is the mean over those places of the last map that have tissue below them: so a crop of any size can be answered,
-    and glass around a small piece of tissue does not thin its answer. `head="flat"` flattens the map of a crop of
-    exactly `cells` x `cells`. The paper's L2 of 1e-5 is the trainer's (`decay`).
+    and glass around a small piece of tissue does not thin its answer. With `flat_cells` it is the whole map, of a crop
+    of exactly so many cells a side. The paper's L2 of 1e-5 is the trainer's (`decay`).
     """
 
-    def __init__(
-        self, code: int, last: Last, *, width: int = 128, dropout: float = 0.2, head: str = "mean", cells: int = 400
-    ) -> None:
+    def __init__(self, code: int, last: Last, *, width: int = WIDTH, dropout: float = 0.2, flat_cells: int = 0) -> None:
         super().__init__()
-        assert head in HEADS, head
         inputs = (code, *(width,) * (len(STRIDES) - 1))
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -91,9 +88,9 @@ class CompressedCNN(nn.Module):
             )
             for n, stride in zip(inputs, STRIDES, strict=True)
         )
-        self.head, self.cells = head, cells
-        side = -(-cells // 2 ** STRIDES.count(2))
-        self.dense = nn.Linear(width * side * side if head == "flat" else width, width)
+        self.is_flat = flat_cells > 0
+        side = -(-flat_cells // 2 ** STRIDES.count(2)) if self.is_flat else 1
+        self.dense = nn.Linear(width * side * side, width)
         self.norm = nn.BatchNorm1d(width, eps=EPSILON, momentum=MOMENTUM)
         self.last = last
 
@@ -113,7 +110,7 @@ class CompressedCNN(nn.Module):
         maps = x * mask[:, None]
         for block in self.blocks:
             maps = block(maps)
-        flat = maps.flatten(1) if self.head == "flat" else _mean(maps, below(mask, maps.shape[-2:]))
+        flat = maps.flatten(1) if self.is_flat else _mean(maps, below(mask, maps.shape[-2:]))
         return functional.leaky_relu(self.norm(self.dense(flat)), SLOPE)
 
 
