@@ -14,7 +14,7 @@ from geryon.cohort.objects import SlideObjects, objects_of, table_of
 from geryon.cohort.targets import Target, get_target, guessed, is_blank
 from geryon.cohort.volumes import encoder_of, has_turns, identity, open_cells
 from geryon.errors import GeryonError, MissingPartError
-from geryon.store.bags import SUFFIXES, Bag
+from geryon.store.bags.reading import SUFFIXES, Bag
 from geryon.store.features import NAME, Volume
 from geryon.store.given import read_columns
 

@@ -14,7 +14,7 @@ from geryon.cohort.document import EncoderUsed
 from geryon.errors import InputError
 from geryon.space.arrays import Mask
 from geryon.space.turns import TURNS, turned
-from geryon.store.bags import SUFFIXES, Bag, open_bag
+from geryon.store.bags.reading import SUFFIXES, Bag, read_bag
 from geryon.store.features import Volume, open_volume
 
 
@@ -39,7 +39,7 @@ class Cells(Protocol):
 
 def open_cells(path: Path) -> Volume | Bag:
     """The volume in features.zarr or a folder of results, or the bag in an .h5; InputError says what is there."""
-    return open_bag(path) if path.suffix.lower() in SUFFIXES else open_volume(path)
+    return read_bag(path) if path.suffix.lower() in SUFFIXES else open_volume(path)
 
 
 def encoder_of(cells: Volume | Bag) -> EncoderUsed:

@@ -27,17 +27,21 @@ def question(slide: Slide, net: Model, cutting: Cutting, *, mask: Path | None, u
     """What these results depend on. The size of tiles is no part of it: it changes nothing."""
     windows = {name: size for name, size in asdict(cutting).items() if name != "tile_px"}
     return {
-        "slide": _digest([slide.size, fingerprint(slide.path)]),
-        "resolution": _digest(slide.mpp),
+        **question_of_slide(slide),
         "model": net.sha256,
-        "mask": _digest([use_mask, fingerprint(mask)]),
-        "windows": _digest(windows),
+        "mask": digest_of([use_mask, fingerprint(mask)]),
+        "windows": digest_of(windows),
     }
+
+
+def question_of_slide(slide: Slide) -> Question:
+    """What all results of a slide depend on."""
+    return {"slide": digest_of([slide.size, fingerprint(slide.path)]), "resolution": digest_of(slide.mpp)}
 
 
 def normalisation(method: str) -> Question:
     """What is added to the question where the stain is normalised: the method and what slides are made like."""
-    return {"stain normalisation": _digest([method, get_normaliser(method).target])} if method else {}
+    return {"stain normalisation": digest_of([method, get_normaliser(method).target])} if method else {}
 
 
 def refuse_another(record: RunRecord, asked: Question, net: Model) -> None:
@@ -53,5 +57,6 @@ def refuse_another(record: RunRecord, asked: Question, net: Model) -> None:
         )
 
 
-def _digest(value: object) -> str:
+def digest_of(value: object) -> str:
+    """SHA-256 of a value of plain numbers, texts, lists and dictionaries."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,7 @@ import numpy as np
 
 from geryon.errors import UsageError
 from geryon.nets.catalogue import find_model
+from geryon.nets.encoders.document import EncoderDocument
 from geryon.nets.engine import Engine, MapsOfWindow, open_engine
 from geryon.nets.image import at_model_mpp, checked
 from geryon.nets.mosaic import Mosaic, core_of
@@ -149,7 +150,7 @@ def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] |
     return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened)
 
 
-def warn_of_terms(document: ModelDocument) -> None:
+def warn_of_terms(document: ModelDocument | EncoderDocument) -> None:
     """Say it where a model may not be used by everybody."""
     if document.use == "research":
         text = f"the model {document.name} is for research only: it learnt from sources that forbid commercial use"

@@ -71,6 +71,12 @@ def bytes_network(
 def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> nn.Module:
     """The network of the document with its weights; every fault of the weights at once."""
     network = _built(document, heads)
+    fill(network, tensors, f"the topology {document.topology!r}", where=document.name)
+    return network.eval()
+
+
+def fill(network: nn.Module, tensors: Mapping[str, np.ndarray], what: str, *, where: str) -> None:
+    """Put the weights into the network (`what` it is, for the error), all of them or none; every fault at once."""
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     faults = [f"{k} is missing" for k in wanted if k not in tensors]
     faults += [
@@ -80,14 +86,13 @@ def filled(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     ]
     if faults:
         raise InputError(
-            what=f"the weights do not fit the topology {document.topology!r}: {'; '.join(faults[:3])}"
+            what=f"the weights do not fit {what}: {'; '.join(faults[:3])}"
             + (f" and {len(faults) - 3} more" if len(faults) > 3 else ""),
-            where=document.name,
+            where=where,
             mend="use the weights file as it was written, or convert it with geryon import-weights",
         )
     state = {k: torch.from_numpy(np.array(tensors[k], dtype=np.float32)) for k in wanted}
     network.load_state_dict(state, strict=False)
-    return network.eval()
 
 
 def _built(document: ModelDocument, heads: tuple[Head, ...]) -> nn.Module:

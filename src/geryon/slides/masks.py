@@ -56,11 +56,34 @@ def reduced(drawn: Drawn, shape: tuple[int, int]) -> Mask:
     A stroke thinner than a cell still keeps its window. InputError unless the values are 0 and 1, or 0 and 255.
     """
     out = np.zeros(shape, bool)
+    for (x, y, x1, y1), mask in _blocks(drawn):
+        rows, columns = _cells(y, y1, drawn.height, shape[0]), _cells(x, x1, drawn.width, shape[1])
+        across = _any(mask, columns.starts, columns.ends)
+        out[rows.cells, columns.cells] |= _any(across.T, rows.starts, rows.ends).T
+    return out
+
+
+def covered(drawn: Drawn, rows_px: np.ndarray, columns_px: np.ndarray) -> np.ndarray:
+    """float64 [row, column]: how many of the mask's pixels are drawn inside each rectangle, parts of pixels counted.
+
+    `rows_px` and `columns_px` are float [n, 2], where the rectangles of a row or column begin and end, in pixels of
+    the mask; they rise from one to the next, may overlap, and may reach outside, where nothing is drawn.
+    """
+    out = np.zeros((len(rows_px), len(columns_px)))
+    for (x, y, x1, y1), mask in _blocks(drawn):
+        rows, columns = _meeting(rows_px, y, y1), _meeting(columns_px, x, x1)
+        across = _lengths(mask.astype(np.float64), columns_px[columns] - x)
+        out[rows, columns] += _lengths(across.T, rows_px[rows] - y).T
+    return out
+
+
+def _blocks(drawn: Drawn) -> Iterator[tuple[tuple[int, int, int, int], Mask]]:
+    """Each block with something drawn: its x0, y0, x1, y1, and where."""
     tops: set[int] = set()
     for y in range(0, drawn.height, BLOCK_PX):
         for x in range(0, drawn.width, BLOCK_PX):
-            x1, y1 = min(x + BLOCK_PX, drawn.width), min(y + BLOCK_PX, drawn.height)
-            values = drawn.read((x, y, x1, y1))
+            box = (x, y, min(x + BLOCK_PX, drawn.width), min(y + BLOCK_PX, drawn.height))
+            values = drawn.read(box)
             values = values if values.ndim == 2 else values[..., :3].max(axis=2)
             here = _tops(values)
             if not here:
@@ -70,10 +93,7 @@ def reduced(drawn: Drawn, shape: tuple[int, int]) -> Mask:
                 what = f"a mask holds 0 and 1, or 0 and 255; this one holds {' and '.join(map(str, sorted(tops)))}"
                 mend = "threshold it and save it as PNG (JPEG blurs the edges)"
                 raise InputError(what=what, where=str(drawn.path), mend=mend)
-            rows, columns = _cells(y, y1, drawn.height, shape[0]), _cells(x, x1, drawn.width, shape[1])
-            across = _any(values > 0, columns.starts, columns.ends)
-            out[rows.cells, columns.cells] |= _any(across.T, rows.starts, rows.ends).T
-    return out
+            yield box, values > 0
 
 
 def _tops(values: np.ndarray) -> set[int]:
@@ -105,3 +125,20 @@ def _any(mask: Mask, starts: np.ndarray, ends: np.ndarray) -> Mask:
     counts = np.zeros((mask.shape[0], mask.shape[1] + 1), np.int32)
     np.cumsum(mask, axis=1, out=counts[:, 1:])
     return counts[:, ends] > counts[:, starts]
+
+
+def _meeting(spans_px: np.ndarray, first: int, last: int) -> slice:
+    """The spans that share some of the pixels first..last."""
+    return slice(
+        int(np.searchsorted(spans_px[:, 1], first, "right")), int(np.searchsorted(spans_px[:, 0], last, "left"))
+    )
+
+
+def _lengths(counts: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """float64 [y, span]: the sum of `counts` [y, x] along x from where each span begins to where it ends."""
+    sums = np.zeros((counts.shape[0], counts.shape[1] + 1))
+    np.cumsum(counts, axis=1, out=sums[:, 1:])
+    edges = np.clip(spans, 0, counts.shape[1])
+    low = np.minimum(edges.astype(np.intp), max(counts.shape[1] - 1, 0))
+    at = sums[:, low] + (edges - low) * counts[:, low]
+    return at[..., 1] - at[..., 0]

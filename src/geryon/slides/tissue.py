@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from geryon.errors import InputError
 from geryon.slides import ink
-from geryon.slides.masks import open_mask, reduced
+from geryon.slides.masks import Drawn, open_mask, reduced
 from geryon.slides.reader import Slide
 from geryon.slides.salvage import salvaged
 from geryon.space import units
@@ -90,8 +92,12 @@ def window_mask(
     """
     if given is not None:
         return read_mask(given, slide)
-    wanted = slide.frame.area_mm2 >= NO_MASK_BELOW_MM2 if asked is None else asked
-    return tissue_mask(slide, seen) if wanted else everything(slide)
+    return tissue_mask(slide, seen) if wants_mask(slide, asked) else everything(slide)
+
+
+def wants_mask(slide: Slide, asked: bool | None) -> bool:
+    """Whether the built-in mask is used: as asked, or by the slide's size."""
+    return slide.frame.area_mm2 >= NO_MASK_BELOW_MM2 if asked is None else asked
 
 
 def tissue_mask(slide: Slide, seen: LowPower | None = None) -> TissueMask:
@@ -118,6 +124,15 @@ def look_mpp(slide: Slide) -> float:
 
 def read_mask(path: Path, slide: Slide) -> TissueMask:
     """The user's own mask: a picture of 0 and 1, or 0 and 255, at any scale, of the whole slide."""
+    with mask_of(path, slide) as drawn:
+        mpp = max(slide.frame.um.width / drawn.width, look_mpp(slide))
+        rows, columns = slide.frame.at(mpp).box.shape
+        return TissueMask(reduced(drawn, (max(1, rows), max(1, columns))), mpp)
+
+
+@contextmanager
+def mask_of(path: Path, slide: Slide) -> Iterator[Drawn]:
+    """The user's own mask of the slide, open; InputError where its shape is another slide's."""
     with open_mask(path) as drawn:
         um = slide.frame.um
         aspect = (drawn.width / drawn.height) / (um.width / um.height)
@@ -125,9 +140,7 @@ def read_mask(path: Path, slide: Slide) -> TissueMask:
             sizes = f"{drawn.width} x {drawn.height}, the slide {slide.size[0]} x {slide.size[1]} px"
             what = f"the mask is {sizes}: not of one shape"
             raise InputError(what=what, where=str(path), mend="draw it over the whole slide")
-        mpp = max(um.width / drawn.width, look_mpp(slide))
-        rows, columns = slide.frame.at(mpp).box.shape
-        return TissueMask(reduced(drawn, (max(1, rows), max(1, columns))), mpp)
+        yield drawn
 
 
 def tissue_of(image: Image, mpp: float) -> Mask:

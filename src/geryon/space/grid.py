@@ -40,6 +40,12 @@ class Grid:
     def columns(self) -> int:
         return _cells(self.level0.um.width, self.stride_um)
 
+    @property
+    def whole_cells(self) -> tuple[int, int]:
+        """Rows and columns of cells that lie wholly inside the slide: all that the published code looks at."""
+        um = self.level0.um
+        return int(um.height / self.stride_um + ROUNDING), int(um.width / self.stride_um + ROUNDING)
+
     def box(self, row: int, column: int) -> Box:
         """The patch of a cell, in µm."""
         x, y = column * self.stride_um, row * self.stride_um

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MPP_MIN, MPP_MAX = 0.05, 20.0
 """No scanner or microscope camera for tissue lies outside; a value outside is a fault of the file."""
 
@@ -30,6 +32,24 @@ def mpp_of_objective(power: float) -> float:
     return 10.0 / power
 
 
+def objective_of_mpp(mpp: float) -> float:
+    """The objective power that a scan of this µm per pixel is called after, a whole number from 1 on (0.499 -> 20)."""
+    power = 10.0 / mpp
+    return float(round(power)) if power >= 1 else power
+
+
 def area_px(area_um2: float, mpp_x: float, mpp_y: float) -> float:
     """An area in pixels."""
     return area_um2 / (mpp_x * mpp_y)
+
+
+def length_um(text: str, mpp: float) -> float:
+    """The µm in "64um", "64 µm" or "128px", pixels of `mpp` µm; ValueError for anything else.
+
+    >>> length_um("64um", 0.5), length_um("128px", 0.5)
+    (64.0, 64.0)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(um|µm|μm|px)\s*", text)
+    if not found or not float(found[1]) > 0:
+        raise ValueError(f"{text!r} is no length such as 64um or 128px")
+    return um(float(found[1]), mpp) if found[2] == "px" else float(found[1])

@@ -29,14 +29,14 @@ _RENEWAL_SECONDS = 30.0
 
 
 class Parts:
-    """The pieces in `folder`/.parts, made under `key` by this process alone; close it, or use `with`.
+    """The pieces in `folder`/`name`, made under `key` by this process alone; close it, or use `with`.
 
-    `key` is a digest of all that decides their content: slide, model, settings, version. Pieces of
-    another key are dropped. A broken piece counts as missing.
+    Jobs of several kinds on one slide have a `name` each. `key` is a digest of all that decides their content: slide,
+    model, settings, version. Pieces of another key are dropped. A broken piece counts as missing.
     """
 
-    def __init__(self, folder: Path, key: str, *, tell: events.Tell = events.nobody) -> None:
-        self.folder = Path(folder) / FOLDER
+    def __init__(self, folder: Path, key: str, *, name: str = FOLDER, tell: events.Tell = events.nobody) -> None:
+        self.folder = Path(folder) / name
         self._lock = self.folder / "lock"
         self._good: set[str] = set()
         self._renewed = 0.0

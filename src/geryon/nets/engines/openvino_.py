@@ -79,33 +79,16 @@ def open_float32(document: ModelDocument, tensors: Mapping[str, np.ndarray], hea
 def _engine(
     document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...], precision: str
 ) -> OpenVinoEngine:
-    """One thread a lane, as many lanes as cores that may be used. MissingPartError without the package.
-
-    The precision is said to OpenVINO, which would take bfloat16 on processors where it is slower.
-    """
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingPartError(
-            what="the engine openvino is not installed", mend="pip install openvino, or leave --engine out"
-        ) from error
-    lanes, graph = usable_cores(), _graph(document, tensors, heads)
-    if precision == "int8" and not _quantise(graph, document.ranges):
+    """One thread a lane, as many lanes as cores that may be used."""
+    require()
+    graph = _graph(document, tensors, heads)
+    if precision == "int8" and not quantise(graph, document.ranges, PREFIX):
         precision = "float32"
-    settings = {
-        "NUM_STREAMS": str(lanes),
-        "INFERENCE_NUM_THREADS": lanes,
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-        # The lanes share their cores with those who read and decode.
-        "ENABLE_CPU_PINNING": False,
-    }
+    lanes = usable_cores()
     try:
-        compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        requests = requests_of(graph, precision, lanes)
     except Exception as error:  # its errors have no class of their own
-        raise _refusal(document, error) from error
-    requests: SimpleQueue[Any] = SimpleQueue()
-    for _ in range(lanes):
-        requests.put(compiled.create_infer_request())
+        raise refusal(document.name, error) from error
     return OpenVinoEngine(
         name="openvino",
         lanes=lanes,
@@ -114,6 +97,37 @@ def _engine(
         names=tuple(head.name for head in heads),
         requests=requests,
     )
+
+
+def require() -> None:
+    """MissingPartError without the package."""
+    try:
+        import openvino  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(
+            what="the engine openvino is not installed", mend="pip install openvino, or leave --engine out"
+        ) from error
+
+
+def requests_of(graph: Any, precision: str, lanes: int) -> SimpleQueue[Any]:
+    """The graph compiled for this processor, as a stream of one thread and a request for each lane.
+
+    The precision is said to OpenVINO, which would take bfloat16 on processors where it is slower.
+    """
+    import openvino
+
+    settings = {
+        "NUM_STREAMS": str(lanes),
+        "INFERENCE_NUM_THREADS": lanes,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        # The lanes share their cores with those who read and decode.
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled = openvino.Core().compile_model(graph, "CPU", settings)
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(lanes):
+        requests.put(compiled.create_infer_request())
+    return requests
 
 
 def _graph(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> Any:
@@ -138,17 +152,20 @@ def _graph(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tu
     return graph
 
 
-def _refusal(document: ModelDocument, why: object) -> UsageError:
+def refusal(name: str, why: object) -> UsageError:
+    """What is said of a network that OpenVINO does not take."""
     said = str(why).strip().splitlines()
     return UsageError(
         what=f"its network can't run in OpenVINO: {said[0] if said else type(why).__name__}",
-        where=document.name,
+        where=name,
         mend="choose --engine cpu",
     )
 
 
-def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> int:
+def quantise(graph: Any, ranges: Mapping[str, Sequence[float]], prefix: str) -> int:
     """Round the inputs and weights of the convolutions in `ranges` to eight bits, in place; how many there were.
+
+    `prefix` is what the graph puts before the names of layers.
 
     That is written as OpenVINO's FakeQuantize; its compiler then computes them in integers. Inputs have 256 levels
     between their least and largest value, zero among them (borders are padded with it); weights 255 a channel.
@@ -160,7 +177,7 @@ def _quantise(graph: Any, ranges: Mapping[str, Sequence[float]]) -> int:
     for node in graph.get_ordered_ops():
         if node.get_type_name() != "Convolution":
             continue
-        name = node.get_friendly_name().split("/")[0].removeprefix(PREFIX)
+        name = node.get_friendly_name().split("/")[0].removeprefix(prefix)
         weights = node.input_value(1)
         if name not in ranges or weights.get_node().get_type_name() != "Constant":
             continue
@@ -201,32 +218,43 @@ def _digest(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: t
 
 
 def _made(document: ModelDocument, tensors: Mapping[str, np.ndarray], heads: tuple[Head, ...]) -> Any:
-    """The network as a graph of OpenVINO's, by its front end itself: `convert_model` would report its use home.
+    """The network as a graph of OpenVINO's.
 
     UsageError where the network can't be turned into one that answers alike at any size.
     """
     import openvino
     import torch
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     from geryon.nets.alike import difference, example
     from geryon.nets.network import bytes_network
 
     network = bytes_network(document, tensors, heads)
-    front = FrontEndManager().load_by_framework("pytorch")
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing is called deprecated; what it gives is checked below
-            decoder = TorchScriptPythonDecoder(network, example_input=(example(),))  # the model loaded points to it
-            graph = front.convert(front.load(decoder))
-        graph.reshape([-1, -1, -1, 3])
-        compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        differ = difference(network, lambda image: [np.asarray(found) for found in compiled([image]).values()])
+        with torch.inference_mode():
+            graph = graph_of(network, example(), (-1, -1, -1, 3))
+            compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            differ = difference(network, lambda image: [np.asarray(found) for found in compiled([image]).values()])
     except Exception as error:  # its errors have no class of their own
-        raise _refusal(document, error) from error
+        raise refusal(document.name, error) from error
     if differ:
-        raise _refusal(document, differ)
+        raise refusal(document.name, differ)
+    return graph
+
+
+def graph_of(network: Any, example: Any, shape: tuple[int, ...]) -> Any:
+    """A torch network of one input as a graph of OpenVINO's, traced with `example`, for inputs of `shape` (-1: any).
+
+    By its front end itself: `convert_model` would report its use home. What it gives must be checked.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    front = FrontEndManager().load_by_framework("pytorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is called deprecated
+        decoder = TorchScriptPythonDecoder(network, example_input=(example,))  # the model loaded points to it
+        graph = front.convert(front.load(decoder))
+    graph.reshape(list(shape))
     return graph
 
 

@@ -1,0 +1,147 @@
+"""Encoders: patches of a slide to codes, the small vectors that slides are compressed to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geryon.errors import InputError, UsageError
+from geryon.nets.catalogue import find_model
+from geryon.nets.encoders.document import EncoderDocument, read_encoder
+from geryon.nets.encoders.engines import CodeEngine, open_engine
+from geryon.nets.model import warn_of_terms
+from geryon.nets.weights import file_sha256
+
+MEAN_RGB = EncoderDocument(
+    name="mean-rgb",
+    version="1",
+    topology="layered",
+    settings={"patch_px": 128, "layers": [{"kind": "mean"}]},
+    patch_px=128,
+    code=3,
+)
+"""The papers' floor: the mean colour of a patch, -1..1; nothing is learnt."""
+KERAS = (".h5", ".hdf5", ".keras")
+TIMM = "timm:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """A loaded encoder; `lanes` threads may call it at once, best with `batch` patches each."""
+
+    document: EncoderDocument
+    sha256: str
+    """Of its file; of its document and weights where it has none."""
+    engine: CodeEngine
+
+    @property
+    def name(self) -> str:
+        return self.document.name
+
+    @property
+    def mpp(self) -> float:
+        """µm per pixel of the patches."""
+        return self.document.mpp
+
+    @property
+    def patch_px(self) -> int:
+        """Side of a patch at that mpp."""
+        return self.document.patch_px
+
+    @property
+    def code(self) -> int:
+        """Numbers in the code of a patch."""
+        return self.document.code
+
+    @property
+    def lanes(self) -> int:
+        return self.engine.lanes
+
+    @property
+    def batch(self) -> int:
+        return self.engine.batch
+
+    @property
+    def precision(self) -> str:
+        return self.engine.precision
+
+    def __call__(self, patches: np.ndarray) -> np.ndarray:
+        """Codes, float32 [n, code], of patches, uint8 RGB [n, patch_px, patch_px, 3] at `mpp`.
+
+        More than `batch` patches are parted among `lanes` threads. UsageError for other types and sizes.
+        """
+        patches = self._checked(patches)
+        parts = [patches[i : i + self.batch] for i in range(0, len(patches), self.batch)]
+        if not parts:
+            return np.empty((0, self.code), np.float32)
+        if len(parts) == 1:
+            return self.engine.codes(patches)
+        with ThreadPoolExecutor(max(1, self.lanes), thread_name_prefix="encode") as pool:
+            return np.concatenate(list(pool.map(self.engine.codes, parts)))
+
+    def _checked(self, patches: Any) -> np.ndarray:
+        array, side = np.asarray(patches), self.patch_px
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (side, side, 3):
+            raise UsageError(
+                what=f"{self.name} takes RGB patches, uint8 [n, {side}, {side}, 3] at {self.mpp:g} µm per pixel, and "
+                f"these are {array.dtype} {list(array.shape)}",
+                where="patches",
+                mend="cut or scale them so, as bytes 0 to 255; slides are cut by geryon compress",
+            )
+        return array
+
+
+def load_encoder(name: str | Path, *, engine: str = "auto") -> Encoder:
+    """The encoder of that name or in that file, in the engine of that name (nets/encoders/engines.py).
+
+    A .safetensors of ours (also hub:OWNER/NAME/FILE.safetensors, or a name out of GERYON_MODELS), a .h5 that Keras 2
+    saved, "mean-rgb", or "timm:" and a folder or name of the hub with weights of timm.
+    """
+    document, tensors, sha256 = _found(name)
+    warn_of_terms(document)
+    return Encoder(document=document, sha256=sha256, engine=open_engine(engine, document, tensors))
+
+
+def _found(name: str | Path) -> tuple[EncoderDocument, dict[str, np.ndarray], str]:
+    """Document and weights of what is called so, and the sum by which its codes are known again."""
+    text, path = str(name), Path(name)
+    if text == MEAN_RGB.name:
+        return MEAN_RGB, {}, digest(MEAN_RGB, {})
+    if path.suffix.lower() in KERAS:
+        from geryon.nets.foreign.keras import import_encoder
+
+        if not path.is_file():
+            raise InputError(what="there is no such file", where=text, mend="check the path")
+        tensors, document = import_encoder(path)
+        return document, tensors, file_sha256(path)
+    path = find_encoder(name)
+    document, tensors = read_encoder(path)
+    return document, tensors, file_sha256(path)
+
+
+def find_encoder(name: str | Path) -> Path:
+    """The .safetensors file of an encoder: a path, a place on a hub, or a name (nets/catalogue.py)."""
+    try:
+        return find_model(name)
+    except UsageError as error:
+        raise UsageError(
+            what=f"no encoder is called {str(name)!r}",
+            mend=f"choose {MEAN_RGB.name}, {TIMM}NAME, a .safetensors file of ours, a .h5 of Keras, or a place "
+            "hub:OWNER/NAME/FILE.safetensors",
+        ) from error
+
+
+def digest(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of an encoder that has no file of its own."""
+    total = hashlib.sha256(json.dumps(asdict(document), sort_keys=True).encode())
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(tensors[name]).data)
+    return total.hexdigest()

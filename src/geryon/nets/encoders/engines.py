@@ -1,0 +1,43 @@
+"""Where an encoder runs: patches in, codes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from geryon import plugins
+from geryon.errors import MissingPartError, UsageError
+from geryon.nets.encoders.document import EncoderDocument
+
+ENGINES = {
+    "cpu": "geryon.nets.encoders.torch_codes:open_cpu",
+    "openvino": "geryon.nets.encoders.openvino_codes:open_openvino",
+    "openvino-float32": "geryon.nets.encoders.openvino_codes:open_float32",
+}
+"""Entry points of the group geryon.encoder_engines add to it; names are those of the engines of models."""
+
+
+class CodeEngine(Protocol):
+    """One loaded encoder; `lanes` threads may call it at once, each with up to `batch` patches."""
+
+    name: str
+    lanes: int
+    batch: int
+    precision: str
+
+    def codes(self, patches: np.ndarray) -> np.ndarray:
+        """float32 [n, code] of patches uint8 [n, patch_px, patch_px, 3], n at least 1."""
+        ...
+
+
+def open_engine(name: str, document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> CodeEngine:
+    """The engine of that name with the encoder in it; "auto" takes OpenVINO, and torch where it can't be had."""
+    if name != "auto":
+        engine: CodeEngine = plugins.find(ENGINES, "geryon.encoder_engines", name)(document, tensors)
+        return engine
+    try:
+        return open_engine("openvino", document, tensors)
+    except (UsageError, MissingPartError):
+        return open_engine("cpu", document, tensors)
