@@ -67,7 +67,7 @@ def read_quality(path: Path) -> tuple[np.ndarray, float]:
 
 
 def write_values(path: Path, values: np.ndarray, *, name: str, mpp: float) -> None:
-    """Write one channel of numbers (float32 [y, x], NaN where there is none), its first cell at the slide's top left."""
+    """Write numbers (float32 [y, x], NaN where there is none), the first cell at the slide's top left."""
     assert values.dtype == np.float32
     _write_planes(path, values[None], [name], mpp)
 

@@ -83,7 +83,9 @@ def _features(table: pa.Table, record: RunRecord, name: str, kind: str, shift: n
         }
 
 
-def write_regions(path: Path, outlines: Outlines, *, slide: str, label: Label, measures: Mapping[str, Sequence[float]]) -> None:
+def write_regions(
+    path: Path, outlines: Outlines, *, slide: str, label: Label, measures: Mapping[str, Sequence[float]]
+) -> None:
     """Write annotations of one class around regions, in level0 pixels; `measures` are numbers of each region."""
     features = [
         {
