@@ -24,7 +24,7 @@ COMMANDS = {
     "export": ("geryon.cli.export", "write results for other tools: geojson (QuPath), csv"),
     "fit": ("geryon.cli.fit", "train a network from a recipe"),
     "evaluate": ("geryon.cli.evaluate", "score a model on a labelled source"),
-    "slides": ("geryon.cli.slides", "learn and answer about whole slides: fit, predict"),
+    "slides": ("geryon.cli.slides", "learn and answer about whole slides: fit, predict, explain, needles"),
     "synth": ("geryon.cli.synth", "make a synthetic slide with exact truth"),
     "import-weights": ("geryon.cli.import_weights", "turn published weights of others into a model or an encoder"),
     "export-weights": ("geryon.cli.export_weights", "write a model for other engines: onnx"),

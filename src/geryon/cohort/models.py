@@ -161,8 +161,7 @@ class SlideModel:
 
 def load_slide_model(path: str | Path) -> SlideModel:
     """The model of slides in a file, or in the folder of a run of `geryon slides fit`."""
-    path = Path(path)
-    path = path / FILE if path.is_dir() else path
+    path = model_path(path)
     document, members = read_slide_model(path)
     try:
         networks = tuple(filled(network_of(document), tensors) for tensors in members)
@@ -172,6 +171,11 @@ def load_slide_model(path: str | Path) -> SlideModel:
             what=f"its tensors do not fit its document: {told}", where=str(path), mend="use the file as it was written"
         ) from error
     return SlideModel(document=document, networks=networks)
+
+
+def model_path(path: str | Path) -> Path:
+    """The file of a model, which may be given as the folder of its run."""
+    return Path(path) / FILE if Path(path).is_dir() else Path(path)
 
 
 FILE = "slide_model.safetensors"

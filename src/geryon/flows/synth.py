@@ -28,7 +28,7 @@ SMALLEST_PX = 1024
 """The pyramid ends with the first level whose longer side is not larger."""
 RESERVE_BYTES = 1 << 24
 """Zeros written at once where room can't be reserved otherwise."""
-_UUID = "00000000-0000-0000-0000-000000000000"
+NO_UUID = "00000000-0000-0000-0000-000000000000"
 """tifffile would draw one from the clock."""
 
 
@@ -115,7 +115,7 @@ def _write(path: Path, slide: SyntheticSlide, coarse: list[np.ndarray], quality:
         "PhysicalSizeXUnit": "µm",
         "PhysicalSizeYUnit": "µm",
     }
-    about = {"axes": "YXS", "UUID": _UUID, "Creator": "geryon", **size}
+    about = {"axes": "YXS", "UUID": NO_UUID, "Creator": "geryon", **size}
     with tifffile.TiffWriter(path, bigtiff=True, ome=True) as file:
         file.write(
             _painted(slide, coarse, tell),

@@ -12,6 +12,8 @@ OPENSLIDE_FIRST = {".mrxs", ".vms", ".vmu", ".svslide", ".czi"}
 """Formats whose first bytes are those of something else (MRXS is a JPEG, VMS a text) or of no known kind."""
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SYNTHETIC = b"geryon synthetic slide"
+"""Among the first bytes of the settings of a slide that is painted when it is read."""
 PNG, JPEG, SQLITE, CZI = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"SQLite format 3\0", b"ZISRAWFILE"
 
 
@@ -39,6 +41,8 @@ def candidates(path: Path, *, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
         return ("openslide", "dicom", *extra)
     if head.startswith((PNG, JPEG)):
         return ("image", *extra)
+    if head.startswith(b"{") and SYNTHETIC in head:
+        return ("synthetic", *extra)
     if extra:
         return extra
     raise InputError(

@@ -25,6 +25,7 @@ READERS = {
     "zarr": "geryon.slides.zarr_:open_reader",
     "dicom": "geryon.slides.dicom:open_reader",
     "image": "geryon.slides.array:open_reader",
+    "synthetic": "geryon.slides.synthetic.reader:open_reader",
 }
 """One format a file: open_reader(path) -> Reader, or InputError. Entry points of the group geryon.readers add to it."""
 

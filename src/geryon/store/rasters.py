@@ -66,6 +66,24 @@ def read_quality(path: Path) -> tuple[np.ndarray, float]:
     return planes[0], mpp
 
 
+def write_values(path: Path, values: np.ndarray, *, name: str, mpp: float) -> None:
+    """Write numbers (float32 [y, x], NaN where there is none), the first cell at the slide's top left."""
+    assert values.dtype == np.float32
+    _write_planes(path, values[None], [name], mpp)
+
+
+def read_values(path: Path) -> tuple[np.ndarray, str, float]:
+    """What `write_values` wrote: numbers, name, µm per cell."""
+    planes, names, mpp = _read_planes(path)
+    return planes[0], names[0], mpp
+
+
+def write_colours(path: Path, image: np.ndarray, *, mpp: float) -> None:
+    """Write a picture (uint8 [y, x, 3]) whose first pixel lies at the slide's top left."""
+    place = {key: value for key, value in _about([], mpp).items() if key != "Channel"}
+    _write(path, image, photometric="rgb", mpp=mpp, metadata={"axes": "YXS", **place})
+
+
 def write_labels(
     path: Path, tiles: Iterable[np.ndarray | None], *, shape: tuple[int, int], mpp: float, tile: int = 512
 ) -> None:
@@ -123,16 +141,21 @@ def _about(channels: Sequence[str], mpp: float) -> dict[str, Any]:
 
 
 def _write_planes(path: Path, planes: np.ndarray, channels: Sequence[str], mpp: float) -> None:
+    metadata = {"axes": "CYX", **_about(channels, mpp)}
+    _write(path, planes, photometric="minisblack", mpp=mpp, metadata=metadata)
+
+
+def _write(path: Path, values: np.ndarray, *, photometric: str, mpp: float, metadata: dict[str, Any]) -> None:
     with whole_file(path) as temporary, tifffile.TiffWriter(temporary, ome=True) as file:
         file.write(
-            planes,
+            values,
             tile=(TILE, TILE),
-            photometric="minisblack",
+            photometric=photometric,
             compression="zlib",
             compressionargs={"level": 6},
             resolution=(1e4 / mpp, 1e4 / mpp),
             resolutionunit="CENTIMETER",
-            metadata={"axes": "CYX", **_about(channels, mpp)},
+            metadata=metadata,
         )
 
 

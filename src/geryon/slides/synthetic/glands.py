@@ -43,6 +43,8 @@ class Gland:
     """-1..1: how dark its cytoplasm is."""
     secretion: float
     """0..1: how much the lumina hold."""
+    cribriform: bool
+    """Malignant with many holes in place of one lumen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def _gland(world: World, every: np.ndarray, k: int, rng: np.random.Generator) ->
     shape = _grown(world, every, k, int(kinds[0]), rng)
     if shape.radius.mean() < 17 or shape.radius.min() < 9:
         return None
-    lumina = _cribriform(shape, rng) if malignant and rng.random() < 0.4 else _one_lumen(shape, malignant, rng)
+    cribriform = malignant and rng.random() < world.cribriform
+    lumina = _cribriform(shape, rng) if cribriform else _one_lumen(shape, malignant, rng)
     outline = shape.points
     goblets = np.zeros((0, 20, 2)) if malignant else _goblets(outline, lumina, rng)
     return Gland(
@@ -129,6 +132,7 @@ def _gland(world: World, every: np.ndarray, k: int, rng: np.random.Generator) ->
         cleft_um=float(max(0.0, rng.normal(1.0, 3.0))),
         tone=float(rng.uniform(-1, 1)),
         secretion=float(rng.random()),
+        cribriform=cribriform,
     )
 
 

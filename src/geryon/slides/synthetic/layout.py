@@ -18,6 +18,8 @@ WAVES = ((70.0, 190.0), (14.0, 37.0), (4.5, 9.0))
 """How far borders of tissues stray, and over what length, µm."""
 HOLES = 0.015
 """Share of patches torn out of the section."""
+INVADED = (NORMAL, STROMA, LYMPHOCYTES, MUSCLE)
+"""What a lesion grows into; fat, mucus, debris and holes stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class World:
     malignant: float
     tissue_mm2: float | None
     signet: float = 0.0
+    lesion_um: tuple[float, float, float] | None = None
+    cribriform: float = 0.4
 
 
 def tissue_at(world: World, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:
@@ -41,6 +45,8 @@ def tissue_at(world: World, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:
         v += size * noise.at_points(world.seed, 13 + 2 * salt, x_um, y_um, cell)
     column, row = noise.nearest_site(world.seed, 5, u, v, PATCH_UM)
     found = patch_class(world, column, row)
+    if world.lesion_um is not None:
+        found = _with_lesion(found, np.hypot(u - world.lesion_um[0], v - world.lesion_um[1]) < world.lesion_um[2])
     if world.tissue_mm2 is not None:
         found = np.where(_rim(world, x_um, y_um) < 1, found, BACKGROUND)
     return found.astype(np.uint8)
@@ -58,6 +64,12 @@ def patch_class(world: World, column: np.ndarray, row: np.ndarray) -> np.ndarray
         found = np.where((h >= at) & (h < at + share), number, found)
         at += share
     return found
+
+
+def _with_lesion(found: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Malignant glands inside, none outside."""
+    found = np.where(found == TUMOUR, NORMAL, found)
+    return np.where(inside & np.isin(found, INVADED), TUMOUR, found)
 
 
 def _rim(world: World, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:

@@ -73,6 +73,11 @@ class SyntheticSlide:
     """None: drawn from the seed."""
     signet: float = 0.0
     """Of the places that signet ring cells and their nests may take, the share that they try to; 0: none."""
+    lesion_um: tuple[float, float, float] | None = None
+    """x, y and radius of the one lesion, a wavy disc: all malignant glands are in it, whatever `malignant` says, and it
+    grows over stroma and muscle too. None: malignant patches keep together in places of their own."""
+    cribriform: float = 0.4
+    """About this share of the malignant glands has many holes in place of one lumen: the higher grade."""
 
     def __post_init__(self) -> None:
         faults = [
@@ -80,6 +85,8 @@ class SyntheticSlide:
             (0.1 <= self.mpp <= 4, f"{self.mpp:g} µm/px (0.1 to 4 can be painted)"),
             (0 <= self.malignant <= 1, f"a share of {self.malignant:g} malignant"),
             (0 <= self.signet <= 1, f"a share of {self.signet:g} signet ring cells"),
+            (0 <= self.cribriform <= 1, f"a share of {self.cribriform:g} cribriform"),
+            (self.lesion_um is None or self.lesion_um[2] >= 0, f"a lesion of {self.lesion_um}"),
             (self.tissue_mm2 is None or self.tissue_mm2 > 0, f"{self.tissue_mm2} mm² of tissue"),
             (0 <= self.seed < 1 << 31, f"the seed {self.seed}"),
             (self._last_id() < 1 << 31, f"{self.width_um:g} x {self.height_um:g} µm: ids would not fit 32 bits"),
@@ -114,6 +121,8 @@ class SyntheticSlide:
             malignant=self.malignant,
             tissue_mm2=self.tissue_mm2,
             signet=self.signet,
+            lesion_um=self.lesion_um,
+            cribriform=self.cribriform,
         )
 
     def render(self, box: Box) -> Image:
@@ -209,17 +218,21 @@ class SyntheticSlide:
 
     @classmethod
     def from_file(cls, path: Path) -> SyntheticSlide:
-        """The slide whose settings lie in `path`, or beside a slide called `path`; InputError where none do."""
+        """The slide whose settings lie in `path` (.json), or beside a slide called `path`; InputError where none do."""
         path = Path(path)
-        path = path if path.name.endswith(".truth.json") else truth_path(path)
+        path = path if path.suffix == ".json" else truth_path(path)
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             if held.pop("format") != FORMAT:
                 raise InputError(what="was made by another version", where=str(path), mend="make the slide again")
-            stains: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held.pop("look").items()}
-            return cls(**held, look=Look(**stains))
+            look = Look(**_as_tuples(held.pop("look")))
+            return cls(**_as_tuples(held), look=look)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(what=f"holds no synthetic slide: {error}", where=str(path), mend="geryon synth") from error
+
+
+def _as_tuples(held: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
 
 
 def truth_path(path: Path) -> Path:

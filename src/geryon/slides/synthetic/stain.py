@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -110,12 +111,6 @@ def _noise(seed: int, place: tuple[int, int], shape: tuple[int, int]) -> np.ndar
     return np.roll(_sheet(seed), roll, axis=(0, 1))[: shape[0], : shape[1]]
 
 
+@lru_cache(maxsize=2)
 def _sheet(seed: int) -> np.ndarray:
-    if seed not in _SHEETS:
-        _SHEETS.clear()
-        rng = np.random.default_rng([seed, 94])
-        _SHEETS[seed] = rng.standard_normal((NOISE_SIDE, NOISE_SIDE, 3), dtype=np.float32)
-    return _SHEETS[seed]
-
-
-_SHEETS: dict[int, np.ndarray] = {}
+    return np.random.default_rng([seed, 94]).standard_normal((NOISE_SIDE, NOISE_SIDE, 3), dtype=np.float32)

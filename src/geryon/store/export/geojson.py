@@ -9,8 +9,9 @@ import gzip
 import io
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,6 +81,36 @@ def _features(table: pa.Table, record: RunRecord, name: str, kind: str, shift: n
                 "metadata": metadata,
             },
         }
+
+
+def write_regions(
+    path: Path, outlines: Outlines, *, slide: str, label: Label, measures: Mapping[str, Sequence[float]]
+) -> None:
+    """Write annotations of one class around regions, in level0 pixels; `measures` are numbers of each region."""
+    features = [
+        {
+            "type": "Feature",
+            "id": feature_id(f"{slide}/{label.name}", i + 1),
+            "geometry": {"type": "Polygon", "coordinates": _closed(outlines.rings(i))},
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": label.name, "color": list(label.colour)},
+                "measurements": {name: round(float(values[i]), 6) for name, values in measures.items()},
+            },
+        }
+        for i in range(len(outlines))
+    ]
+    with whole_file(path) as temporary:
+        text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class as QuPath shows it."""
+
+    name: str
+    colour: tuple[int, int, int]
 
 
 def feature_id(slide: str, number: int) -> str:

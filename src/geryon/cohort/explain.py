@@ -1,0 +1,258 @@
+"""From a model of slides and compressed slides to rasters, outlines and pictures of where the model looked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from geryon import __version__, events
+from geryon.atomic import whole_file
+from geryon.cohort.agreement import Agreement, best_threshold, lesion_cells, otsu, region, score
+from geryon.cohort.answering import HELD_BYTES, answers_of, check_cohort, cohort_for
+from geryon.cohort.checks import few
+from geryon.cohort.document import SlideModelDocument, digest
+from geryon.cohort.evidence import METHODS, Asking, mean_map, methods_of
+from geryon.cohort.models import SlideModel, load_slide_model, model_path, settings_of
+from geryon.cohort.overlay import PICTURE_PX, coloured, overview, scale_of
+from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, Slide
+from geryon.cohort.targets import get_target
+from geryon.cohort.views import Slides
+from geryon.cohort.volumes import Shelf
+from geryon.errors import InputError, UsageError
+from geryon.nets.weights import file_sha256
+from geryon.slides import formats
+from geryon.slides.reader import open_slide
+from geryon.space import units
+from geryon.space.arrays import Mask
+from geryon.space.boxes import Frame
+from geryon.store.export.geojson import Label, write_regions
+from geryon.store.features import Volume
+from geryon.store.rasters import write_colours, write_values
+from geryon.tasks.decoding import areas, outlines_of
+
+__all__ = ["Agreement", "Evidence", "Explain", "best_threshold", "evidence", "explain_slides", "lesion_cells", "score"]
+
+COLOUR = (230, 120, 20)
+"""Of the regions' outlines in QuPath."""
+ROUNDED = 4
+"""Corners of outlines are cut by half a cell over this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explain:
+    """What to draw."""
+
+    method: str = ""
+    """In evidence.METHODS; "": the first that the model has what it takes for."""
+    output: str = ""
+    """Class or label to explain; "": the likeliest, or the only one."""
+    threshold: float | None = None
+    """Regions are where smoothed maps are above it; None: Otsu's of each slide."""
+    pictures: Path | None = None
+    """Folder with the slides' files, which the overviews are drawn over; None: over the tissue mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """What one slide's map says."""
+
+    slide: str
+    method: str
+    output: str
+    """What is explained."""
+    values: np.ndarray
+    """float32 [row, column] on the volume's cells, NaN without tissue."""
+    networks: int
+    """How many were averaged."""
+    is_held_out: bool
+    """Whether none of them had seen the patient."""
+
+
+def explain_slides(
+    model: str | Path,
+    slides: Sequence[str | Path],
+    *,
+    out: str | Path,
+    question: Question = NOTHING_ASKED,
+    asked: Explain | None = None,
+    tell: events.Tell = events.nobody,
+) -> list[Path]:
+    """Write OUT/<slide>/evidence_<method>.* for slides of a table (one file) or volumes; return the folders.
+
+    Of a patient that the model learnt from, only the networks that did not see it are asked. For each slide: numbers
+    (.ome.tif, float32), the same in colours (_colours.ome.tif), regions above the threshold (.geojson, level0), a
+    picture (.png) and what all of it is (.json, written last). Slides that have all of it are left as they are.
+    """
+    asked, out, started = asked or Explain(), Path(out), time.monotonic()
+    loaded, sha256 = load_slide_model(model), file_sha256(model_path(model))
+    cohort = cohort_for([Path(slide) for slide in slides], replace(question, grid=True), loaded.document)
+    check_cohort(loaded.document, cohort)
+    if bags := [slide.name for slide in cohort.slides if not isinstance(slide.cells, Volume)]:
+        what = f"the cells of {few(bags)} have no places that could be shown"
+        raise InputError(what=what, where=cohort.path, mend="give volumes (features.zarr) in place of bags")
+    method = _method(loaded, asked.method)
+    folders = []
+    tell(events.Started(stage="explain", total=len(cohort.slides), unit="slides"))
+    for i, slide in enumerate(cohort.slides):
+        folder, key = out / slide.name, {"model_sha256": sha256, "output_asked": asked.output}
+        key["threshold_asked"] = "" if asked.threshold is None else f"{asked.threshold:g}"
+        if not _is_done(folder / f"evidence_{method}.json", key):
+            found = evidence(loaded, cohort, i, asked)
+            _write(folder, slide, found, asked, key)
+        folders.append(folder)
+        tell(events.Advanced(stage="explain"))
+    tell(events.Finished(stage="explain", seconds=time.monotonic() - started))
+    return folders
+
+
+def _is_done(path: Path, key: Mapping[str, str]) -> bool:
+    """Whether the same was asked before, and all of it lies there."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return all(told[name] == value for name, value in key.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def evidence(
+    model: SlideModel,
+    cohort: Cohort,
+    i: int,
+    asked: Explain | None = None,
+    *,
+    members: Iterable[int] | None = None,
+) -> Evidence:
+    """The map of slide i of a cohort; by the members asked for, else by those that never saw its patient."""
+    document, slide, asked = model.document, cohort.slides[i], asked or Explain()
+    method = _method(model, asked.method)
+    fold = document.folds.get(digest(slide.patient))
+    chosen = list(members) if members is not None else _members(document, fold)
+    networks = [model.networks[k] for k in chosen]
+    weights, name = _outcome(document, networks, cohort, i, asked.output)
+    asking = Asking(
+        weights=weights,
+        side=settings_of(document).cells,
+        has_turns=document.has_turns and cohort.has_turns,
+        measures=_measures(document, cohort, i),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+    return Evidence(
+        slide=slide.name,
+        method=method,
+        output=name,
+        values=mean_map(method, networks, slide.cells, asking),
+        networks=len(networks),
+        is_held_out=fold is not None and all(document.members[k].fold == fold for k in chosen),
+    )
+
+
+def _method(model: SlideModel, asked: str) -> str:
+    can = methods_of(model.networks[0])
+    if not can:
+        what = f"a model of the kind {model.document.model} sees no cells: there is nothing to show"
+        raise UsageError(what=what, mend="explain a cnn, attention or mean model")
+    if asked and asked not in can:
+        there = "" if asked in METHODS else f" (all methods: {', '.join(METHODS)})"
+        mend = f"choose one of: {', '.join(can)}"
+        raise UsageError(what=f"a model of the kind {model.document.model} has no {asked}{there}", mend=mend)
+    return asked or can[0]
+
+
+def _members(document: SlideModelDocument, fold: int | None) -> list[int]:
+    every = list(range(len(document.members)))
+    return [k for k in every if document.members[k].fold == fold] or every
+
+
+def _measures(document: SlideModelDocument, cohort: Cohort, i: int) -> torch.Tensor:
+    held = cohort.measures[[i]] if document.objects else np.zeros((1, 0))
+    return torch.from_numpy(held.astype(np.float32))
+
+
+def _outcome(
+    document: SlideModelDocument, networks: Sequence[torch.nn.Module], cohort: Cohort, i: int, asked: str
+) -> tuple[torch.Tensor, str]:
+    """Weights of the logits, and the name of what they make up."""
+    target = get_target(document.target.kind)
+    outputs = target.outputs(document.target)
+    if outputs == 1 or target.is_ordered:
+        if asked:
+            raise UsageError(what=f"a {target.kind} question has one output", mend="leave --output out")
+        return torch.full((outputs,), 1 / outputs), target.names(document.target)[0] if outputs == 1 else "grade"
+    names = document.target.classes or document.target.columns
+    if asked and asked not in names:
+        raise UsageError(what=f"the model has no output {asked!r}", mend=f"choose one of: {', '.join(names)}")
+    if not asked:
+        slides = Slides(
+            shelf=Shelf([cohort.slides[i].cells], HELD_BYTES),
+            has_turns=document.has_turns and cohort.has_turns,
+            settings=settings_of(document),
+            measures=_measures(document, cohort, i).numpy(),
+        )
+        asked = names[int(np.mean(answers_of(document, networks, slides, 0), axis=0).argmax())]
+    return torch.nn.functional.one_hot(torch.tensor(names.index(asked)), outputs).float(), asked
+
+
+def _write(folder: Path, slide: Slide, found: Evidence, asked: Explain, key: Mapping[str, str]) -> None:
+    """Everything about one slide; what all of it is comes last."""
+    assert isinstance(slide.cells, Volume), "the cohort was read with places"
+    about, stem = slide.cells.about, f"evidence_{found.method}"
+    threshold = asked.threshold if asked.threshold is not None else otsu(found.values)
+    where, scale = region(found.values, threshold), scale_of(found.values)
+    write_values(folder / f"{stem}.ome.tif", found.values, name=f"{found.method} {found.output}", mpp=about.stride_um)
+    write_colours(folder / f"{stem}_colours.ome.tif", coloured(found.values, scale), mpp=about.stride_um)
+    _write_outlines(folder / f"{stem}.geojson", about.grid.level0, about.stride_um, where, found)
+    picture = overview(_behind(slide, asked.pictures), found.values, where, slide.cells, scale)
+    with whole_file(folder / f"{stem}.png") as fresh:
+        fresh.write_bytes(picture)
+    told = {
+        "version": __version__,
+        **key,
+        "slide": found.slide,
+        "method": found.method,
+        "output": found.output,
+        "networks": found.networks,
+        "networks_have_not_seen_the_patient": found.is_held_out,
+        "threshold": threshold,
+        "threshold_of": "given" if asked.threshold is not None else "Otsu",
+        "colours_from": scale[0],
+        "colours_to": scale[1],
+        "um_per_cell": about.stride_um,
+        "region_mm2": float(where.sum()) * units.um(1.0, about.stride_um) ** 2 / 1e6,
+    }
+    with whole_file(folder / f"{stem}.json") as fresh:
+        fresh.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_outlines(path: Path, level0: Frame, stride_um: float, where: Mask, found: Evidence) -> None:
+    """The regions as annotations in level0 pixels; cells that reach past the slide end with it."""
+    count, labels = cv2.connectedComponents(where.astype(np.uint8), connectivity=4)
+    fine = labels.astype(np.int32).repeat(ROUNDED, axis=0).repeat(ROUNDED, axis=1)
+    means = [float(found.values[labels == k].mean()) for k in range(1, count)]
+    step_um = stride_um / ROUNDED
+    px = outlines_of(fine).scaled(step_um / level0.mpp_x, step_um / level0.mpp_y)
+    inside = replace(px, points=np.minimum(px.points, [level0.width, level0.height]))
+    area = areas(inside) * level0.mpp_x * level0.mpp_y
+    label = Label(f"evidence: {found.output}", COLOUR)
+    write_regions(
+        path, inside, slide=found.slide, label=label, measures={"Area µm^2": area.tolist(), "Mean evidence": means}
+    )
+
+
+def _behind(slide: Slide, folder: Path | None) -> np.ndarray | None:
+    """uint8 [y, x, 3]: the whole slide, its longer side PICTURE_PX; None where its file is not given."""
+    if folder is None:
+        return None
+    files = sorted(p for p in folder.iterdir() if formats.stem(p) == slide.name) if folder.is_dir() else []
+    if not files:
+        mend = "give the folder of the slides' files with --pictures, or leave it out"
+        raise InputError(what=f"there is no slide {slide.name}", where=str(folder), mend=mend)
+    with open_slide(files[0]) as opened:
+        um = opened.frame.um
+        return opened.read(um.box, max(um.width, um.height) / PICTURE_PX)

@@ -1,0 +1,125 @@
+"""Write a set of images strewn with digits, as slides with one label each."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import cv2
+import numpy as np
+import tifffile
+
+from geryon import events
+from geryon.atomic import whole_file
+from geryon.errors import UsageError
+from geryon.flows.synth import NO_UUID
+from geryon.slides.synthetic.digits import Draw, Layout, bank, draw, layout, painted
+from geryon.slides.synthetic.glyphs import Glyphs, drawn_glyphs, read_glyphs
+
+TABLE, IMAGES, MASKS = "table.csv", "images", "masks"
+MPP = 1.0
+"""Stated in the files, so that a patch of 9 px is one of 9 µm."""
+COLUMNS = (
+    *("slide", "patient", "path", "mask", "split", "digit", "distractor", "tilted_px", "upright_px"),
+    *("digits_in_lesion", "digits_in_distractor"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digits:
+    """Settings of a set."""
+
+    count: int
+    size_px: int = 900
+    seed: int = 0
+    legacy: bool = False
+    """The original's law, digits and names, with their leaks."""
+    digits_from: Path | None = None
+    """Images of MNIST (idx); None: digits drawn here."""
+
+
+def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = events.nobody) -> Path:
+    """Write OUT/images, OUT/masks (127 in the tilted rectangle, 255 in the upright one) and OUT/table.csv.
+
+    Images of even number are of the split `train`, the others of `test`, which has digits of its own. `digit` is the
+    label, `digits_in_lesion` how many digits tell it. Images that lie there already are not made again. Returns the
+    table's path.
+    """
+    if settings.count < 1:
+        raise UsageError(what=f"a set of {settings.count} images", mend="give --digits a number above 0")
+    out, started = Path(out), time.monotonic()
+    banks = [bank(glyphs, legacy=settings.legacy) for glyphs in _glyphs(settings)]
+    tell(events.Started(stage="strew", total=settings.count, unit="images"))
+    rows = []
+    for number in range(settings.count):
+        of_split, test = divmod(number, 2)
+        own: _Own = {"seed": 2 * settings.seed + test, "size_px": settings.size_px, "legacy": settings.legacy}
+        what = draw(of_split, **own)
+        where = layout(what, **own)
+        names = _names(number, what, legacy=settings.legacy)
+        if not (out / names[0]).exists() or not (out / names[1]).exists():
+            rng = np.random.default_rng([own["seed"], 67, of_split])
+            _write(out / names[0], painted(where, banks[test], rng, legacy=settings.legacy))
+            _write(out / names[1], where.mask)
+        rows.append(_row(names, ("train", "test")[test], what, where))
+        tell(events.Advanced(stage="strew"))
+    with whole_file(out / TABLE) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    tell(events.Finished(stage="strew", seconds=time.monotonic() - started))
+    return out / TABLE
+
+
+class _Own(TypedDict):
+    seed: int
+    size_px: int
+    legacy: bool
+
+
+def _glyphs(settings: Digits) -> tuple[Glyphs, Glyphs]:
+    """Digits to learn from, and others to test on."""
+    if settings.digits_from is None:
+        return drawn_glyphs(2 * settings.seed), drawn_glyphs(2 * settings.seed + 1)
+    first = read_glyphs(settings.digits_from)
+    other = settings.digits_from.with_name(settings.digits_from.name.replace("train-", "t10k-"))
+    if other != settings.digits_from and other.exists():
+        return first, read_glyphs(other)
+    cut = len(first.labels) * 5 // 6
+    return Glyphs(first.images[:cut], first.labels[:cut]), Glyphs(first.images[cut:], first.labels[cut:])
+
+
+def _names(number: int, what: Draw, *, legacy: bool) -> tuple[str, str]:
+    """Paths of the image and of its mask in the set's folder."""
+    if legacy:
+        known = f"{number}_{what.label}_{what.distractor}_{what.tilted_px}_{what.upright_px}"
+        return f"{IMAGES}/{known}_tile.tif", f"{MASKS}/{known}_ref.png"
+    return f"{IMAGES}/d{number:05d}.tif", f"{MASKS}/d{number:05d}.png"
+
+
+def _row(names: tuple[str, str], split: str, what: Draw, where: Layout) -> dict[str, Any]:
+    name = Path(names[0]).stem
+    told = {"slide": name, "patient": name, "path": names[0], "mask": names[1], "split": split}
+    label = {"digit": what.label, "distractor": what.distractor, "tilted_px": what.tilted_px}
+    counts = {"digits_in_lesion": where.in_tilted, "digits_in_distractor": where.in_upright}
+    return {**told, **label, "upright_px": what.upright_px, **counts}
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    with whole_file(path, lasting=False) as fresh:
+        if path.suffix == ".png":
+            fresh.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+            return
+        size = {"PhysicalSizeX": MPP, "PhysicalSizeY": MPP, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+        tifffile.imwrite(
+            fresh,
+            np.repeat(image[..., None], 3, axis=2),
+            ome=True,
+            tile=(256, 256),
+            compression="zlib",
+            photometric="rgb",
+            metadata={"axes": "YXS", "UUID": NO_UUID, "Creator": "geryon", **size},
+        )
