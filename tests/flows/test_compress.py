@@ -167,33 +167,39 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, net: Enc
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import geryon.atomic, geryon.flows.compress as story
-from geryon.store.parts import Parts
+import geryon.atomic
 from tests.flows.small_encoder import small_encoder
 from tests.flows.test_compress import DENSE, picture, run
 
-def deadly(*args):
-    os.kill(os.getpid(), signal.SIGKILL)
+def deadly(path, real=geryon.atomic._sync):
+    os.kill(os.getpid(), signal.SIGKILL) if path.name == "zarr.json" else real(path)
 
-where, folder, weights = sys.argv[1:]
-if where == "writing":
-    geryon.atomic._sync = lambda path, real=geryon.atomic._sync: deadly() if path.name == "zarr.json" else real(path)
-else:
-    Parts.finish = deadly
-run(Path(folder), small_encoder(Path(weights)), picture(300, 560), DENSE)
+geryon.atomic._sync = deadly
+run(Path(sys.argv[1]), small_encoder(Path(sys.argv[2])), picture(300, 560), DENSE)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-@pytest.mark.parametrize("where", ["writing", "finish"])
-def test_killed_at_the_end_a_repeat_gives_the_same(tmp_path: Path, net: Encoder, whole: Any, where: str) -> None:
+def test_killed_while_writing_a_repeat_gives_the_same(tmp_path: Path, net: Encoder, whole: Any) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", KILLED, where, str(out), str(tmp_path)]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out), str(tmp_path)], cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert (out / NAME).exists() == (where == "finish") and (out / PARTS / "lock").is_file()
+    assert not (out / NAME).exists() and (out / PARTS / "lock").is_file() and list(out.glob(".*.writing"))
+    with pytest.raises(InputError, match="no such volume"):
+        open_volume(out)
     run(out, net, whole[0], DENSE)
     assert contents(out) == whole[1]
+
+
+def test_stopped_after_the_last_line_but_one_it_is_whole(
+    tmp_path: Path, net: Encoder, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Parts, "finish", interrupted)
+        run(tmp_path, net, whole[0], DENSE)
+    assert (tmp_path / PARTS).is_dir()
+    run(tmp_path, net, whole[0], DENSE)
+    assert contents(tmp_path) == whole[1]
 
 
 def test_a_full_disk_keeps_what_was_finished(
@@ -355,9 +361,17 @@ def test_all_faults_of_the_settings_at_once() -> None:
         CompressOptions(patch="3 miles", turns="nine", dtype="int4", least_tissue=2)
 
 
+class Huge:
+    """An engine whose codes are larger than a float16."""
+
+    name, lanes, batch, precision = "huge", 1, 16, "float32"
+
+    def codes(self, patches: np.ndarray) -> np.ndarray:
+        return np.full((len(patches), CODE), 1e5, np.float32)
+
+
 def test_codes_that_no_volume_holds_are_refused(tmp_path: Path, net: Encoder) -> None:
-    document = replace(net.document, name="huge")
-    huge = replace(net, document=document, run=lambda patches: np.full((len(patches), CODE), 1e5, np.float32))
+    huge = replace(net, document=replace(net.document, name="huge"), engine=Huge())
     with pytest.raises(InputError, match="huge: gives numbers above 65504"):
         run(tmp_path, huge, picture(64, 64))
     assert run(tmp_path / "int8", huge, picture(64, 64), CompressOptions(dtype="int8")).tissue.all()

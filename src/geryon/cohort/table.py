@@ -244,14 +244,12 @@ def _cells(
             continue
         if (cells := _opened(place, name, faults)) is None:
             continue
-        if question.grid and isinstance(cells, Bag):
-            faults.found(
-                f"{name}: {place.name} holds cells without their grid, which this model needs; give features.zarr"
-            )
         if (other := taken.setdefault(cells.path.resolve(), name)) != name:
             faults.found(f"{name} and {other} are given the same {FEATURES}; a slide may stand once")
             continue
         found[name] = cells
+    if flat := [name for name, cells in found.items() if question.grid and isinstance(cells, Bag)]:
+        faults.found(f"no grid of cells in {checks.few(flat)}, which this model needs; give features.zarr for them")
     return found
 
 

@@ -1,7 +1,7 @@
 """nic: the files of the published code of neural image compression, without their defects (docs/formats.md).
 
 Codes come channels first, as float16; with eight turns each has a file for the turned slide. What a cell is stands in
-the index files, so that a code of zeros is a code, and beyond the slide is background to the distance map.
+the index files, so that a code of zeros is a code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _write(volume: Volume, folder: Path) -> list[Path]:
         "x_idx": x.astype(np.int64),
         "y_idx": y.astype(np.int64),
         "im_shape": np.array([columns, rows], np.int64),
-        "features_distance_map": distance_map(tissue),
+        "features_distance_map": distance_map(tissue, is_legacy=volume.about.is_legacy),
     }
     made = []
     for name, values in arrays.items():
