@@ -73,6 +73,7 @@ PLANNED: dict[str, Planned] = {
     "stain": Planned(None, ()),
     "topology": Planned(None, ("--cost",)),
     "batchnorm": Planned(None, None),
+    "synthetic_cohort": Planned(None, None),
     "gpu": Planned(None, None),
 }
 """In the order in which they run."""

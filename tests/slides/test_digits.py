@@ -14,7 +14,9 @@ import pytest
 
 from geryon.cli import main
 from geryon.errors import InputError, UsageError
+from geryon.flows.compress import compress
 from geryon.flows.synth_digits import Digits, synth_digits
+from geryon.nets.encoder import load_encoder
 from geryon.slides.reader import open_slide
 from geryon.slides.synthetic.digits import CLASSES, STEP_PX, TILTED, UPRIGHT, bank, distractors, draw, layout, painted
 from geryon.slides.synthetic.glyphs import drawn_glyphs, read_glyphs
@@ -105,15 +107,26 @@ def test_a_set_opens_as_slides_with_one_label_each(tmp_path) -> None:
     for row in rows[:2]:
         with open_slide(tmp_path / row["path"]) as slide:
             assert slide.size == (270, 270) and slide.mpp == (1.0, 1.0)
-            image = slide.read(slide.frame.box, 1.0)
+        image = image_of(tmp_path / row["path"])
         mask = cv2.imread(str(tmp_path / row["mask"]), cv2.IMREAD_UNCHANGED)
         assert set(np.unique(mask)) <= {0, TILTED, UPRIGHT} and mask.shape == image.shape[:2]
         assert 0.01 < (image > 127).mean() < 0.2
         assert row["slide"] == row["path"][7:-4]  # d00000: a number and no more
+    encoder = load_encoder(tmp_path / "encoder.safetensors")
+    volume = compress(tmp_path / rows[0]["path"], out=tmp_path / "out", encoder=encoder)
+    assert volume.tissue.shape == (30, 30) and volume.code == 16 and volume.about.patch_um == 9.0
+    with_white = image_of(tmp_path / rows[0]["path"]).reshape(30, 9, 30, 9).max(axis=(1, 3)) > 0
+    codes = volume.crop(0, 0, 30, 30)
+    assert np.ptp(codes[~with_white], axis=0).max() < 1e-3 < np.ptp(codes[with_white], axis=0).min()
     picture = tmp_path / rows[0]["path"]
     before = picture.stat().st_mtime_ns
     synth_digits(tmp_path, Digits(count=20, size_px=270, seed=2))
     assert picture.stat().st_mtime_ns == before
+
+
+def image_of(path) -> np.ndarray:
+    with open_slide(path) as slide:
+        return slide.read(slide.frame.box, 1.0)[..., 0]
 
 
 def test_the_original_law_keeps_its_names_and_its_digits(tmp_path) -> None:

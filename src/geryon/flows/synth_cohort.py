@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from geryon import events
-from geryon.atomic import whole_file
+from geryon.atomic import remove, whole_file
 from geryon.errors import UsageError
 from geryon.slides.synthetic.cohort import Law, Member, members, survival
 from geryon.slides.synthetic.measured import Measured, measured
-from geryon.slides.synthetic.slide import SyntheticSlide
+from geryon.slides.synthetic.slide import FORMAT, SyntheticSlide
 
 TABLE, ABOUT, SLIDES = "table.csv", "cohort.json", "slides"
 COLUMNS = (
@@ -36,11 +36,17 @@ def synth_cohort(
 
     The labels are measured on each slide's layout: lesion_share (malignant share of the glandular area), lesion_mm2
     (area of the malignant glands), has_lesion (0, 1), grade (0 to 3), density (signet ring cells a mm² of tissue),
-    and of the patient: time (months) and event (1: died). Names say nothing of them. Returns the table's path.
+    and of the patient: time (months) and event (1: died). Names say nothing of them. A cohort that lies there whole is
+    left as it is. Returns the table's path.
     """
     if slides < 1:
         raise UsageError(what=f"a cohort of {slides} slides", mend="give --cohort a number above 0")
     out, law, started = Path(out), Law(), time.monotonic()
+    asked = {"slides": slides, "size_um": list(size_um), "seed": seed, "mpp": mpp, "format": FORMAT}
+    about = json.dumps({"cohort": asked, "survival": dataclasses.asdict(law)}, indent=1) + "\n"
+    if _is_done(out, about):
+        return out / TABLE
+    remove(out / ABOUT)  # it says that all else is there
     tell(events.Started(stage="measure", total=slides, unit="slides"))
     rows: list[dict[str, Any]] = []
     every = members(slides, size_um=size_um, mpp=mpp, seed=seed)
@@ -52,13 +58,21 @@ def synth_cohort(
             tell(events.Advanced(stage="measure"))
         months, died = survival([of for _, of in found], law, seed=seed, patient=patient)
         rows += [{**_row(member, of), "time": round(months, 2), "event": int(died)} for member, of in found]
-    _write_about(out / ABOUT, law, {"slides": slides, "size_um": list(size_um), "seed": seed, "mpp": mpp})
     with whole_file(out / TABLE) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
+    with whole_file(out / ABOUT) as fresh:
+        fresh.write_text(about, encoding="utf-8")
     tell(events.Finished(stage="measure", seconds=time.monotonic() - started))
     return out / TABLE
+
+
+def _is_done(out: Path, about: str) -> bool:
+    try:
+        return (out / ABOUT).read_text(encoding="utf-8") == about and (out / TABLE).exists()
+    except OSError:
+        return False
 
 
 def _name(member: Member) -> str:
@@ -81,8 +95,3 @@ def _row(member: Member, of: Measured) -> dict[str, Any]:
 def _write_recipe(path: Path, slide: SyntheticSlide) -> None:
     with whole_file(path, lasting=False) as fresh:
         fresh.write_text(json.dumps(slide.settings(), indent=1) + "\n", encoding="utf-8")
-
-
-def _write_about(path: Path, law: Law, asked: dict[str, Any]) -> None:
-    with whole_file(path) as fresh:
-        fresh.write_text(json.dumps({"cohort": asked, "survival": dataclasses.asdict(law)}, indent=1) + "\n", "utf-8")

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import cv2
 import numpy as np
 import tifffile
 
-from geryon import events
+from geryon import __version__, events
 from geryon.atomic import whole_file
 from geryon.errors import UsageError
 from geryon.flows.synth import NO_UUID
-from geryon.slides.synthetic.digits import Draw, Layout, bank, draw, layout, painted
+from geryon.nets.encoders.document import EncoderDocument, save_encoder
+from geryon.nets.weights import SourceDocument
+from geryon.slides.synthetic.digits import STEP_PX, Draw, Layout, bank, draw, layout, painted
 from geryon.slides.synthetic.glyphs import Glyphs, drawn_glyphs, read_glyphs
 
-TABLE, IMAGES, MASKS = "table.csv", "images", "masks"
+TABLE, IMAGES, MASKS, ENCODER = "table.csv", "images", "masks", "encoder.safetensors"
 MPP = 1.0
 """Stated in the files, so that a patch of 9 px is one of 9 µm."""
+CODE, LEARNT_FROM = 16, 20
+"""Length of the encoder's codes (the paper's), and images whose patches it is learnt from."""
 COLUMNS = (
     *("slide", "patient", "path", "mask", "split", "digit", "distractor", "tilted_px", "upright_px"),
     *("digits_in_lesion", "digits_in_distractor"),
@@ -42,11 +47,12 @@ class Digits:
 
 
 def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = events.nobody) -> Path:
-    """Write OUT/images, OUT/masks (127 in the tilted rectangle, 255 in the upright one) and OUT/table.csv.
+    """Write OUT/images, OUT/masks (127 in the tilted rectangle, 255 in the upright one), OUT/table.csv and an encoder.
 
-    Images of even number are of the split `train`, the others of `test`, which has digits of its own. `digit` is the
-    label, `digits_in_lesion` how many digits tell it. Images that lie there already are not made again. Returns the
-    table's path.
+    OUT/encoder.safetensors is a PCA of patches of one digit's side, for `geryon compress --encoder`. Images of even
+    number are of the split `train`, the others of `test`, which has digits of its own. `digit` is the label,
+    `digits_in_lesion` how many digits tell it. Images that lie there already are not made again. Returns the table's
+    path.
     """
     if settings.count < 1:
         raise UsageError(what=f"a set of {settings.count} images", mend="give --digits a number above 0")
@@ -54,17 +60,14 @@ def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = event
     banks = [bank(glyphs, legacy=settings.legacy) for glyphs in _glyphs(settings)]
     tell(events.Started(stage="strew", total=settings.count, unit="images"))
     rows = []
+    _write_encoder(out / ENCODER, [_painted(2 * k, banks, settings) for k in range(LEARNT_FROM)], settings)
     for number in range(settings.count):
-        of_split, test = divmod(number, 2)
-        own: _Own = {"seed": 2 * settings.seed + test, "size_px": settings.size_px, "legacy": settings.legacy}
-        what = draw(of_split, **own)
-        where = layout(what, **own)
+        what, where = _drawn(number, settings)
         names = _names(number, what, legacy=settings.legacy)
         if not (out / names[0]).exists() or not (out / names[1]).exists():
-            rng = np.random.default_rng([own["seed"], 67, of_split])
-            _write(out / names[0], painted(where, banks[test], rng, legacy=settings.legacy))
+            _write(out / names[0], _painted(number, banks, settings))
             _write(out / names[1], where.mask)
-        rows.append(_row(names, ("train", "test")[test], what, where))
+        rows.append(_row(names, ("train", "test")[number % 2], what, where))
         tell(events.Advanced(stage="strew"))
     with whole_file(out / TABLE) as fresh, fresh.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -74,10 +77,50 @@ def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = event
     return out / TABLE
 
 
-class _Own(TypedDict):
-    seed: int
-    size_px: int
-    legacy: bool
+def _drawn(number: int, settings: Digits) -> tuple[Draw, Layout]:
+    of_split, test = divmod(number, 2)
+    seed = 2 * settings.seed + test
+    what = draw(of_split, seed=seed, size_px=settings.size_px, legacy=settings.legacy)
+    return what, layout(what, seed=seed, size_px=settings.size_px, legacy=settings.legacy)
+
+
+def _painted(number: int, banks: Sequence[Glyphs], settings: Digits) -> np.ndarray:
+    _, where = _drawn(number, settings)
+    rng = np.random.default_rng([settings.seed, 67, number])
+    return painted(where, banks[number % 2], rng, legacy=settings.legacy)
+
+
+def _write_encoder(path: Path, images: Sequence[np.ndarray], settings: Digits) -> None:
+    """A whitened PCA of the grid's patches; as in the paper, those with a white pixel are as many as the others."""
+    patches = np.concatenate([_patches(image) for image in images]) / 127.5 - 1.0
+    white = np.flatnonzero(patches.max(axis=1) > 0)
+    black = np.random.default_rng([settings.seed, 68]).permutation(np.flatnonzero(patches.max(axis=1) <= 0))
+    some = patches[np.concatenate([white, black[: len(white)]])]
+    middle = some.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(some - middle, full_matrices=False)
+    inward = axes[:CODE] / (sizes[:CODE, None] / np.sqrt(len(some)))
+    colours = np.repeat(inward / 3, 3, axis=1)  # the three channels are alike
+    tensors = {"layers.1.weight": colours.astype(np.float32), "layers.1.bias": (-inward @ middle).astype(np.float32)}
+    licence, use = ("Apache-2.0", "open") if settings.digits_from is None else ("that of the digits given", "research")
+    document = EncoderDocument(
+        name="digits-pca",
+        version=__version__,
+        topology="layered",
+        settings={"patch_px": STEP_PX, "layers": [{"kind": "flatten"}, {"kind": "dense", "out": CODE}]},
+        mpp=MPP,
+        patch_px=STEP_PX,
+        code=CODE,
+        sources=(SourceDocument(name="synthetic digits", licence=licence, use=use),),
+        use=use,
+    )
+    save_encoder(path, tensors, document)
+
+
+def _patches(image: np.ndarray) -> np.ndarray:
+    """float [patch, STEP_PX * STEP_PX]: the whole patches of the grid."""
+    side = len(image) // STEP_PX
+    inner = image[: side * STEP_PX, : side * STEP_PX].reshape(side, STEP_PX, side, STEP_PX)
+    return np.asarray(inner.swapaxes(1, 2).reshape(side * side, -1), np.float64)
 
 
 def _glyphs(settings: Digits) -> tuple[Glyphs, Glyphs]:
