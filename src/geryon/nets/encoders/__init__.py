@@ -6,6 +6,7 @@ both are its attributes.
 
 TOPOLOGIES = {
     "layered": "geryon.nets.encoders.layered:build",
+    "pooled": "geryon.nets.encoders.pooled:build",
 }
 """Entry points of the group geryon.encoder_topologies add to it."""
 GROUP = "geryon.encoder_topologies"
