@@ -16,7 +16,7 @@ from geryon.nets.encoders.eight_bits import equalised
 from geryon.nets.encoders.folding import folded
 from geryon.nets.encoders.layered import Layered
 from geryon.nets.encoders.sliding import Sliding, slid, stride_of
-from geryon.nets.network import fill
+from geryon.nets.network import fill, fold_batch_norms
 
 
 class Ready(nn.Module):
@@ -76,16 +76,25 @@ def ready(document: EncoderDocument, tensors: Mapping[str, np.ndarray], *, eight
     """
     network = filled(document, tensors)
     if not isinstance(network, Layered):
-        return Ready(network, document.patch_px)
+        fold_batch_norms(network)
+        pool = getattr(network, "pool", None)
+        size = _size(pool, document)
+        if size > 1:
+            network.pool = nn.Identity()
+        return Ready(network, document.patch_px, size)
     with torch.no_grad():
         layers = folded(network)
         ranges = equalised(network, layers) if eight_bits else {}
-    first = layers[0]
-    size = int(first.kernel_size) if isinstance(first, nn.AvgPool2d) and isinstance(first.kernel_size, int) else 1
-    if size == 1 or document.patch_px % size:
-        return Ready(Layers(*layers), document.patch_px, 1, ranges)
-    # The pooling becomes nothing, so that layers keep their numbers.
-    return Ready(Layers(nn.Identity(), *layers[1:]), document.patch_px, size, ranges)
+    size = _size(layers[0], document)
+    if size > 1:
+        layers[0] = nn.Identity()  # layers keep their numbers
+    return Ready(Layers(*layers), document.patch_px, size, ranges)
+
+
+def _size(layer: object, document: EncoderDocument) -> int:
+    """Of the means that the layer makes of the patch's pixels, 1 where it makes none."""
+    size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
+    return size if isinstance(size, int) and document.patch_px % size == 0 else 1
 
 
 class Layers(nn.Sequential):
