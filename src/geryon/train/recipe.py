@@ -260,7 +260,7 @@ def valid(kind: type[T], raw: Any, *, where: str) -> T:
 def tried(kind: type[T], raw: Any) -> tuple[T | None, list[str]]:
     """The value of that kind which a document describes, or None and all its faults."""
     try:
-        return _adapter(kind).validate_python(raw), []
+        return _adapter(kind).validate_python(raw), []  # type: ignore[arg-type]
     except pydantic.ValidationError as error:
         return None, [f"{_place(e['loc'])}: {_said(e, kind)}" for e in error.errors()]
 

@@ -11,7 +11,7 @@ LEAST_COSINE = 0.999
 """Of codes to those in float32, mean over the patches: what bfloat16 and eight bits must reach."""
 MOST_OFF = 1e-4
 """Of the largest number of a code: by how much float32 in another order of sums may differ."""
-PATCHES = 24
+PATCHES = 12
 GLASS = 245.0
 
 

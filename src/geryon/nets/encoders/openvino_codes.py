@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ BATCH = 8
 """More at once gains nothing, and what layers hand on no longer stays in a core's cache."""
 
 
+Requests = SimpleQueue[Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenVinoCodes:
     """A compiled encoder with a stream and a request for each lane."""
@@ -31,17 +35,25 @@ class OpenVinoCodes:
     batch: int
     precision: str
     pool: int
-    requests: SimpleQueue[Any]
+    requests: Requests
+    dense_stride_px: int | None
+    sliding: Callable[[int], Requests]
 
     def codes(self, patches: np.ndarray) -> np.ndarray:
-        images = images_of(patches, self.pool)
-        request = self.requests.get()
-        try:
-            request.infer([images], share_inputs=True)
-            found: np.ndarray = request.get_output_tensor(0).data.copy()
-        finally:
-            self.requests.put(request)
-        return found
+        return _answer(self.requests, images_of(patches, self.pool))
+
+    def dense(self, image: np.ndarray, stride_px: int) -> np.ndarray:
+        return _answer(self.sliding(stride_px), images_of(image[None], self.pool))[0]
+
+
+def _answer(requests: Requests, images: np.ndarray) -> np.ndarray:
+    request = requests.get()
+    try:
+        request.infer([images], share_inputs=True)
+        found: np.ndarray = request.get_output_tensor(0).data.copy()
+    finally:
+        requests.put(request)
+    return found
 
 
 def open_openvino(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> OpenVinoCodes:
@@ -79,18 +91,38 @@ def _opened(document: EncoderDocument, tensors: Mapping[str, np.ndarray], precis
 
 
 def _compiled(document: EncoderDocument, network: Ready, precision: str) -> OpenVinoCodes:
+    side = document.patch_px // network.pool
+
+    @cache
+    def sliding(stride_px: int) -> Requests:
+        return _requests(document, network.sliding(stride_px), (network, precision), (1, -1, -1, 3))
+
+    return OpenVinoCodes(
+        name="openvino",
+        lanes=usable_cores(),
+        batch=BATCH,
+        precision=precision,
+        pool=network.pool,
+        requests=_requests(document, network, (network, precision), (-1, side, side, 3)),
+        dense_stride_px=network.dense_stride_px,
+        sliding=sliding,
+    )
+
+
+def _requests(
+    document: EncoderDocument, network: Any, how: tuple[Ready, str], shape: tuple[int, int, int, int]
+) -> Requests:
+    """The network compiled for images of that shape (-1: any) in that precision, which ranges of `Ready` make."""
     import torch
 
-    lanes, side = usable_cores(), document.patch_px // network.pool
-    example = torch.zeros((2, side, side, 3), dtype=torch.float32 if network.pool > 1 else torch.uint8)
+    ready, precision = how
+    side = document.patch_px // ready.pool
+    example = torch.zeros((2, side, side, 3), dtype=torch.float32 if ready.pool > 1 else torch.uint8)
     try:
         with torch.inference_mode():
-            graph = openvino_.graph_of(network, example, (-1, side, side, 3))
+            graph = openvino_.graph_of(network, example, shape)
         if precision == "int8":
-            openvino_.quantise(graph, network.ranges, openvino_.PREFIX)
-        requests = openvino_.requests_of(graph, precision, lanes)
+            openvino_.quantise(graph, ready.ranges, openvino_.PREFIX)
+        return openvino_.requests_of(graph, precision, usable_cores())
     except Exception as error:  # its errors have no class of their own
         raise openvino_.refusal(document.name, error) from error
-    return OpenVinoCodes(
-        name="openvino", lanes=lanes, batch=BATCH, precision=precision, pool=network.pool, requests=requests
-    )

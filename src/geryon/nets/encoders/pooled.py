@@ -34,7 +34,7 @@ class Pooled(nn.Module):
         if backbone == "lite0":
             self.stages, wide = lite_stages(LITE0), LITE0.widths[-1]
         else:
-            chosen = {**geryon_s.DEFAULTS, **settings["net"]}
+            chosen = {**geryon_s.DEFAULTS, **settings.get("net", {})}
             self.encoder = geryon_s.ENCODERS[chosen["encoder"]](chosen)
             wide = sum(self.encoder.widths[-LEVELS:])
         self.dense = nn.Linear(wide, code)
@@ -49,7 +49,7 @@ class Pooled(nn.Module):
 
 
 def build(settings: Mapping[str, Any]) -> nn.Module:
-    """The network of {"backbone", "patch_px", "pool", "code", "net"}; net: geryon-s' settings `encoder` and `fine`."""
+    """The network of {"backbone", "patch_px", "pool", "code"}; of geryon-s also "net", its `encoder` and `fine`."""
     wrong = _said(settings)
     if wrong:
         raise UsageError(what=wrong, where="settings of the encoder", mend="nets/encoders/pooled.py lists them")
@@ -57,12 +57,12 @@ def build(settings: Mapping[str, Any]) -> nn.Module:
 
 
 def _said(settings: Mapping[str, Any]) -> str:
-    names = ("backbone", "patch_px", "pool", "code", "net")
-    if set(settings) != set(names):
-        return f"its settings must be {', '.join(names)}"
+    names = ("backbone", "patch_px", "pool", "code")
+    if {*settings, "net"} != {*names, "net"}:
+        return f"its settings must be {', '.join(names)}, and net where the backbone takes any"
     if settings["backbone"] not in BACKBONES:
         return f"there is no backbone {settings['backbone']!r} (there are: {', '.join(BACKBONES)})"
-    net = settings["net"]
+    net = settings.get("net", {})
     known = {"encoder": lambda v: v in geryon_s.ENCODERS, "fine": lambda v: not whole_numbers(2, 1024)(v)}
     if not isinstance(net, Mapping) or any(name not in known or not known[name](value) for name, value in net.items()):
         return f"net is {net!r}, must be settings of geryon-s: encoder, fine"

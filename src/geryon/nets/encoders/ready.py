@@ -15,7 +15,8 @@ from geryon.nets.encoders.document import EncoderDocument
 from geryon.nets.encoders.eight_bits import equalised
 from geryon.nets.encoders.folding import folded
 from geryon.nets.encoders.layered import Layered
-from geryon.nets.network import fill
+from geryon.nets.encoders.sliding import Sliding, slid, stride_of
+from geryon.nets.network import fill, fold_batch_norms
 
 
 class Ready(nn.Module):
@@ -25,15 +26,26 @@ class Ready(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, pool: int = 1, ranges: Mapping[str, tuple[float, float]] | None = None
+        self, network: nn.Module, patch_px: int, pool: int = 1, ranges: Mapping[str, tuple[float, float]] | None = None
     ) -> None:
         """`ranges`: {layer of `network`: least and greatest input} of those that may be computed in eight bits."""
         super().__init__()
-        self.network, self.pool, self.ranges = network.eval(), pool, dict(ranges or {})
+        self.network, self.patch_px, self.pool, self.ranges = network.eval(), patch_px, pool, dict(ranges or {})
 
     def forward(self, images: Tensor) -> Tensor:
         codes: Tensor = self.network(images.permute(0, 3, 1, 2))
         return codes.float()
+
+    @property
+    def dense_stride_px(self) -> int | None:
+        """What the stride of patches must be a multiple of for `sliding` to be exact; None where it never is."""
+        stride = stride_of(list(self.network)) if isinstance(self.network, Layers) else None
+        return None if stride is None else stride * self.pool
+
+    def sliding(self, stride_px: int) -> Sliding:
+        """The network over images for patches that lie so far apart (a multiple of `dense_stride_px`)."""
+        assert isinstance(self.network, Layers) and self.dense_stride_px
+        return slid(list(self.network), self.patch_px // self.pool, stride_px // self.dense_stride_px)
 
 
 def filled(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> nn.Module:
@@ -64,16 +76,25 @@ def ready(document: EncoderDocument, tensors: Mapping[str, np.ndarray], *, eight
     """
     network = filled(document, tensors)
     if not isinstance(network, Layered):
-        return Ready(network)
+        fold_batch_norms(network)
+        pool = getattr(network, "pool", None)
+        size = _size(pool, document)
+        if size > 1:
+            network.pool = nn.Identity()
+        return Ready(network, document.patch_px, size)
     with torch.no_grad():
         layers = folded(network)
         ranges = equalised(network, layers) if eight_bits else {}
-    first = layers[0]
-    size = int(first.kernel_size) if isinstance(first, nn.AvgPool2d) and isinstance(first.kernel_size, int) else 1
-    if size == 1 or document.patch_px % size:
-        return Ready(Layers(*layers), 1, ranges)
-    # The pooling becomes nothing, so that layers keep their numbers.
-    return Ready(Layers(nn.Identity(), *layers[1:]), size, ranges)
+    size = _size(layers[0], document)
+    if size > 1:
+        layers[0] = nn.Identity()  # layers keep their numbers
+    return Ready(Layers(*layers), document.patch_px, size, ranges)
+
+
+def _size(layer: object, document: EncoderDocument) -> int:
+    """Of the means that the layer makes of the patch's pixels, 1 where it makes none."""
+    size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
+    return size if isinstance(size, int) and document.patch_px % size == 0 else 1
 
 
 class Layers(nn.Sequential):

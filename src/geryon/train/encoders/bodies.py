@@ -72,11 +72,10 @@ def _described(recipe: EncoderRecipe) -> tuple[str, dict[str, Any], int]:
     if name == "mean-rgb":
         return "layered", {"patch_px": side, "layers": [{"kind": "mean"}]}, side
     backbone, pool = {"lite0": ("lite0", 2), "lite0-128": ("lite0", 1)}.get(name, (name, 1))
-    net: dict[str, Any] = {}
+    settings: dict[str, Any] = {"backbone": backbone, "patch_px": side, "pool": pool, "code": code}
     if name == OWN_MODEL:
         told = read_document(find_model(recipe.encoder.start or OWN_MODEL)).settings
-        net = {key: told[key] for key in ("encoder", "fine") if key in told}
-    settings = {"backbone": backbone, "patch_px": side, "pool": pool, "code": code, "net": net}
+        settings["net"] = {key: told[key] for key in ("encoder", "fine") if key in told}
     return "pooled", settings, side // pool
 
 
