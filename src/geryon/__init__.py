@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "export": "geryon.flows.export:export",
     "fit": "geryon.train.fit:fit",
+    "fit_encoder": "geryon.train.encoders.fit:fit_encoder",
     "load_encoder": "geryon.nets.encoder:load_encoder",
     "load_model": "geryon.nets.model:load_model",
     "open_slide": "geryon.slides.reader:open_slide",
@@ -21,6 +22,7 @@ _PUBLIC = {
 __all__ = [
     "export",
     "fit",
+    "fit_encoder",
     "load_encoder",
     "load_model",
     "open_slide",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from geryon.slides.reader import open_slide
     from geryon.store.run import read_run
     from geryon.store.tables import read_objects
+    from geryon.train.encoders.fit import fit_encoder
     from geryon.train.fit import fit
 
 
