@@ -8,35 +8,41 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "compress": "geryon.flows.compress:compress",
     "export": "geryon.flows.export:export",
     "fit": "geryon.train.fit:fit",
     "fit_encoder": "geryon.train.encoders.fit:fit_encoder",
     "load_encoder": "geryon.nets.encoder:load_encoder",
     "load_model": "geryon.nets.model:load_model",
     "open_slide": "geryon.slides.reader:open_slide",
+    "open_volume": "geryon.store.features:open_volume",
     "read_objects": "geryon.store.tables:read_objects",
     "read_run": "geryon.store.run:read_run",
     "segment": "geryon.flows.segment:segment",
 }
 
 __all__ = [
+    "compress",
     "export",
     "fit",
     "fit_encoder",
     "load_encoder",
     "load_model",
     "open_slide",
+    "open_volume",
     "read_objects",
     "read_run",
     "segment",
 ]
 
 if TYPE_CHECKING:
+    from geryon.flows.compress import compress
     from geryon.flows.export import export
     from geryon.flows.segment import segment
     from geryon.nets.encoder import load_encoder
     from geryon.nets.model import load_model
     from geryon.slides.reader import open_slide
+    from geryon.store.features import open_volume
     from geryon.store.run import read_run
     from geryon.store.tables import read_objects
     from geryon.train.encoders.fit import fit_encoder

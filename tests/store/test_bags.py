@@ -120,6 +120,9 @@ def test_the_distance_map_counts_beyond_the_slide_as_background() -> None:
     whole = distance_map(np.ones((9, 15), bool))
     assert whole.sum() == pytest.approx(1) and whole.argmax() in range(4 * 15 + 4, 4 * 15 + 11)
     assert np.array_equal(whole, whole[::-1, ::-1])
+    assert np.array_equal(distance_map(np.ones((9, 15), bool), is_legacy=True), whole)
+    half = np.arange(6)[None].repeat(4, axis=0) > 2
+    assert distance_map(half, is_legacy=True)[0].argmax() == 5 and distance_map(half)[0].argmax() != 5
     assert not distance_map(np.zeros((4, 4), bool)).any()
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
         "what a slide is: size, µm per pixel and where it came from, levels, tissue; or a model",
     ),
     "segment": ("geryon.cli.segment", "find nuclei, glands, lumina and tissue classes on slides"),
+    "compress": ("geryon.cli.compress", "turn slides into small volumes of features, for models of whole slides"),
     "export": ("geryon.cli.export", "write results for other tools: geojson (QuPath), csv"),
     "fit": ("geryon.cli.fit", "train a network from a recipe"),
     "evaluate": ("geryon.cli.evaluate", "score a model on a labelled source"),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from geryon.errors import UsageError
+from geryon.nets.encoders.timm_ import TimmCodes
 from geryon.nets.lite import LITE0, lite_stages
 from geryon.nets.topologies import geryon_s, timm_, whole_numbers
 
@@ -63,33 +64,21 @@ class Own(nn.Module):
 class Timm(nn.Module):
     """A model of timm without its classes."""
 
-    mean: Tensor
-    std: Tensor
-    """Of RGB in 0..1, float32 [3, 1, 1]."""
-
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__()
         self.patch_px, self.code = settings["patch_px"], settings["code"]
         name = settings["backbone"].removeprefix(TIMM)
         self.asked = timm_.asked_of(name)
-        self.pool, self.model = _pool(settings), timm_.created(name, {}, self.asked)
-        self.dense = nn.Linear(int(self.model.num_features), self.code)
-        self.register_buffer("mean", torch.zeros(3, 1, 1))
-        self.register_buffer("std", torch.ones(3, 1, 1))
-        self.take_scale()
-
-    def take_scale(self) -> None:
-        """Scale images as the model's weights want it."""
-        for name in ("mean", "std"):
-            getattr(self, name).copy_(torch.tensor(self.model.pretrained_cfg[name]).view(3, 1, 1))
+        self.pool, self.inner = _pool(settings), TimmCodes(timm_.created(name, {}, self.asked), self.patch_px)
+        self.dense = nn.Linear(self.inner.code, self.code)
 
     def start_from(self, place: str) -> None:
-        """Fill the model with the weights of timm at a folder or a place of the hub."""
-        timm_.fill_from(self.model, place, {}, self.asked)
-        self.take_scale()
+        """Fill the model with the weights of timm at a folder or a place of the hub, and scale images as they want."""
+        timm_.fill_from(self.inner.model, place, {}, self.asked)
+        self.inner = TimmCodes(self.inner.model, self.patch_px)
 
     def forward(self, patches: Tensor) -> Tensor:
-        codes: Tensor = self.dense(self.model((self.pool(_floats(patches)) / 255.0 - self.mean) / self.std))
+        codes: Tensor = self.dense(self.inner(self.pool(_floats(patches))))
         return codes
 
 

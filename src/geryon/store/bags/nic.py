@@ -1,7 +1,7 @@
 """nic: the files of the published code of neural image compression, without their defects (docs/formats.md).
 
 Codes come channels first, as float16; with eight turns each has a file for the turned slide. What a cell is stands in
-the index files, so that a code of zeros is a code, and beyond the slide is background to the distance map.
+the index files, so that a code of zeros is a code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _write(volume: Volume, folder: Path) -> list[Path]:
         "x_idx": x.astype(np.int64),
         "y_idx": y.astype(np.int64),
         "im_shape": np.array([columns, rows], np.int64),
-        "features_distance_map": distance_map(tissue),
+        "features_distance_map": distance_map(tissue, is_legacy=volume.about.is_legacy),
     }
     made = []
     for name, values in arrays.items():
@@ -44,13 +44,16 @@ def _write(volume: Volume, folder: Path) -> list[Path]:
     return made
 
 
-def distance_map(tissue: Mask) -> np.ndarray:
+def distance_map(tissue: Mask, *, is_legacy: bool = False) -> np.ndarray:
     """float64 [row, column], sum 1, or 0 where there is no tissue: how often the centre of a crop falls on a cell.
 
-    The distance to the nearest cell without tissue, over the largest one, squared (NIC, Tellez et al. 2019); beyond the
-    grid there is none.
+    The distance to the nearest cell without tissue, over the largest one, squared (NIC, Tellez et al. 2019). Beyond
+    the grid there is none. The published code does not count that, and of a grid that is all tissue its map makes no
+    sense; `is_legacy` gives its numbers wherever they do.
     """
-    distance = distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1]
+    around = 0 if is_legacy and not tissue.all() else 1
+    distance = distance_transform_edt(np.pad(tissue, around))
+    distance = distance[around : around + tissue.shape[0], around : around + tissue.shape[1]]
     weight = (distance / max(distance.max(initial=0.0), 1.0)) ** 2
     return weight / weight.sum() if weight.any() else weight
 

@@ -1,0 +1,267 @@
+"""Compress: a slide goes in; a small volume comes out, one code for each cell with tissue."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from geryon import __version__, events
+from geryon.errors import InputError, MachineError, UsageError
+from geryon.flows.cells import Block, Cells, Tile
+from geryon.flows.compress_options import CompressOptions
+from geryon.flows.encode import Encoded, encode
+from geryon.flows.question import digest_of, question_of_slide
+from geryon.nets.cores import usable_cores
+from geryon.nets.encoder import Encoder, load_encoder
+from geryon.runtime.stream import Lanes, stream
+from geryon.slides.coverage import tissue_shares
+from geryon.slides.reader import GRID_WITHIN, Slide, open_slide
+from geryon.slides.salvage import Salvaged, salvaged
+from geryon.space import units
+from geryon.store.features import NAME, About, Piece, Volume, open_volume, side_of_chunk, write_volume
+from geryon.store.parts import Parts
+
+PARTS = ".parts-features"
+PARTS_FORMAT = 1
+"""Raised when the content of kept tiles changes its meaning."""
+LOST = "lost-"
+"""Begins the name of a tile of which some cells could not be read."""
+UNREADABLE_PX = 128
+"""Side of the blocks in which a damaged place is read: what scanners write as one tile, at half a micrometre."""
+CELLS_TOLD = 20
+"""How many unreadable cells a volume names; all are counted."""
+
+
+def compress(
+    path: str | Path,
+    *,
+    out: str | Path,
+    encoder: str | Path | Encoder,
+    options: CompressOptions | None = None,
+    tell: events.Tell = events.nobody,
+) -> Volume:
+    """Encode the tissue of a slide, patch by patch, into OUT/<slide>/features.zarr; return it, open.
+
+    A finished volume is never made again: it is returned as it is, and another encoder or other settings for its
+    folder are a UsageError. An interrupted run goes on where it stopped and gives the same bytes. InputError where the
+    slide or mask can't be used, or the encoder's resolution can't be reached.
+    """
+    options = options or CompressOptions()
+    net = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, engine=options.engine)
+    with open_slide(path, mpp=options.mpp) as slide:
+        return compress_slide(slide, net, Path(out) / slide.name, options=options, tell=tell)
+
+
+def compress_slide(
+    slide: Slide, net: Encoder, folder: Path, *, options: CompressOptions, tell: events.Tell = events.nobody
+) -> Volume:
+    """The same for an open slide and a loaded encoder."""
+    about = about_slide(slide, net, options)
+    if whole := _whole(folder, about):
+        return whole
+    for text in about.warnings:
+        tell(events.Warned(text=text))
+    job = Job(slide=slide, net=net, about=about, cells=plan_cells(slide, net, about, options), options=options)
+    with Parts(folder, key=job.key, name=PARTS, tell=tell) as parts:
+        if not _whole(folder, about):  # another process may have been faster
+            _encode_tiles(job, parts, tell)
+            warnings = (*about.warnings, *_told(_lost_cells(job, parts)))
+            code, dtype = net.code, options.dtype
+            pieces = _pieces(job, parts)
+            write_volume(folder / NAME, replace(about, warnings=warnings), pieces, code=code, dtype=dtype)
+        parts.finish()
+    volume = open_volume(folder)
+    if not volume.tissue.any():
+        tell(events.Warned(text=f"{slide.name}: no tissue was found, so that the volume holds no code"))
+    return volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One slide, its encoder and the cells to encode."""
+
+    slide: Slide
+    net: Encoder
+    about: About
+    cells: Cells
+    options: CompressOptions
+
+    @property
+    def key(self) -> str:
+        """What must be equal for finished tiles to be taken over, as a SHA-256."""
+        cells = self.cells
+        settings = [PARTS_FORMAT, __version__, dict(self.about.question), self.net.precision, cells.side]
+        return digest_of([*settings, hashlib.sha256(np.packbits(cells.asked).tobytes()).hexdigest()])
+
+
+def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
+    """What the volume will say of itself; InputError where the encoder's resolution can't be reached."""
+    asked_mpp = options.mpp_for(net)
+    warnings = list(slide.warnings)
+    finest = max(slide.mpp)
+    if finest > asked_mpp * (1 + GRID_WITHIN):
+        if not options.allow_upsampling:
+            raise InputError(
+                what=f"its finest pixels are {finest:g} µm, and the encoder {net.name} sees {asked_mpp:g} µm/px",
+                where=str(slide.path or slide.name),
+                mend=f"take an encoder for {finest:g} µm/px, show this one larger patches "
+                f"(--patch {units.um(net.patch_px, finest):g}um), or invent the pixels (--allow-upsampling)",
+            )
+        warnings.append(f"pixels of {finest:g} µm were interpolated to {asked_mpp:g} µm for the encoder")
+    if abs(asked_mpp / net.mpp - 1) > GRID_WITHIN:
+        warnings.append(f"the encoder learnt at {net.mpp:g} µm/px and is shown {asked_mpp:g} µm/px, as asked")
+    mpp = slide.grid_mpp(asked_mpp)
+    width, height = slide.size
+    return About(
+        slide=slide.name,
+        width_level0=width,
+        height_level0=height,
+        mpp_level0=slide.mpp,
+        mpp_source=slide.mpp_source,
+        mpp=mpp,
+        patch_um=units.um(net.patch_px, mpp),
+        stride_um=units.um(options.stride_px(net, mpp), mpp),
+        encoder=net.name,
+        encoder_sha256=net.sha256,
+        version=__version__,
+        turns=options.turns,
+        is_legacy=options.is_legacy,
+        question={**question_of_slide(slide), "encoder": net.sha256, **options.question(net)},
+        warnings=tuple(warnings),
+    )
+
+
+def plan_cells(slide: Slide, net: Encoder, about: About, options: CompressOptions) -> Cells:
+    """The cells whose patch is tissue to a large enough share."""
+    grid = about.grid
+    shares = tissue_shares(slide, grid, asked=options.uses_mask, given=options.mask)
+    asked = shares > options.least_share
+    if options.is_legacy:
+        rows, columns = grid.whole_cells
+        asked[rows:], asked[:, columns:] = False, False
+    return Cells(
+        grid=grid,
+        work=slide.frame.at(about.mpp),
+        patch_px=net.patch_px,
+        stride_px=options.stride_px(net, about.mpp),
+        side=side_of_chunk(net.code, options.dtype),
+        asked=asked,
+    )
+
+
+def _whole(folder: Path, about: About) -> Volume | None:
+    """The finished volume in the folder, None where there is none; UsageError where it answers another question."""
+    if not (folder / NAME).exists():
+        return None
+    volume = open_volume(folder)
+    asked, made = about.question, volume.about.question
+    other = [what for what in {**asked, **made} if asked.get(what) != made.get(what)]
+    if other:
+        encoder = f" (made by {volume.about.encoder})" if "encoder" in other else ""
+        raise UsageError(
+            what=f"holds the finished features of another {', '.join(other)}{encoder}",
+            where=str(folder),
+            mend=f"give another --out, or delete {NAME} in that folder",
+        )
+    if (folder / PARTS).exists():  # the run was stopped after its last line but one
+        with suppress(MachineError), Parts(folder, key="", name=PARTS) as parts:
+            parts.finish()
+    return volume
+
+
+def _encode_tiles(job: Job, parts: Parts, tell: events.Tell) -> None:
+    began = perf_counter()
+    cells, net = job.cells, job.net
+    for name in [n for n in parts.names() if n.startswith(LOST)]:  # what could not be read is tried again
+        parts.drop(name.removeprefix(LOST))
+        parts.drop(name)
+    todo = [tile for tile in cells.tiles() if not parts.has(part_name(tile))]
+    total = int(np.count_nonzero(cells.asked))
+    left = sum(int(np.count_nonzero(cells.asked[cells.in_tile(tile)])) for tile in todo)
+    tell(events.Started(stage="compress", total=total, unit="cells", done=total - left))
+    if not total:
+        return
+
+    def read(block: Block) -> tuple[Block, Salvaged]:
+        return block, salvaged(job.slide, block.box, UNREADABLE_PX)
+
+    def work(batch: Sequence[tuple[Block, Salvaged]]) -> list[Encoded]:
+        return [encode(net, block, seen, job.options) for block, seen in batch]
+
+    lanes = Lanes(readers=usable_cores(), workers=net.lanes)
+    with closing(stream(cells.blocks(todo), read, work, lanes)) as done:
+        for tile, blocks in groupby(_heard(done, tell), key=lambda pair: pair[0].tile):
+            _keep(parts, tile, [encoded for _, encoded in blocks], job.options.dtype)
+    tell(events.Finished(stage="compress", seconds=perf_counter() - began))
+
+
+def _heard(done: Iterator[tuple[Block, Encoded]], tell: events.Tell) -> Iterator[tuple[Block, Encoded]]:
+    for block, encoded in done:
+        yield block, encoded
+        tell(events.Advanced(stage="compress", n=len(block.cells)))
+        if encoded.fault:
+            tell(events.Warned(text=f"{len(encoded.lost)} cells can't be read, and hold no code: {encoded.fault}"))
+
+
+def part_name(tile: Tile) -> str:
+    """The name under which a finished tile is kept."""
+    return f"tile-{tile[0]:05d}-{tile[1]:05d}"
+
+
+def _keep(parts: Parts, tile: Tile, found: Sequence[Encoded], dtype: str) -> None:
+    lost = np.concatenate([e.lost for e in found])
+    if len(lost):
+        parts.keep(LOST + part_name(tile), {"lost": {"cells": lost}})
+    codes = np.concatenate([e.codes for e in found], axis=1)
+    kept = codes.astype(np.float16) if dtype == "float16" else codes
+    parts.keep(part_name(tile), {"codes": {"cells": np.concatenate([e.cells for e in found]), "codes": kept}})
+
+
+def _lost_cells(job: Job, parts: Parts) -> np.ndarray:
+    """int64 [n, 2]: the cells that could not be read; InputError where none could."""
+    names = [LOST + part_name(tile) for tile in job.cells.tiles()]
+    found = [parts.read(name, "lost")["cells"] for name in names if parts.has(name)]
+    lost = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+    if len(lost) and len(lost) == np.count_nonzero(job.cells.asked):
+        raise InputError(
+            what=f"none of its {len(lost)} cells could be read",
+            where=str(job.slide.path or job.slide.name),
+            mend="copy it anew",
+        )
+    return lost
+
+
+def _pieces(job: Job, parts: Parts) -> Iterator[Piece]:
+    """The kept tiles, each of which is one chunk of the volume."""
+    for tile in job.cells.tiles():
+        kept = parts.read(part_name(tile), "codes")
+        rows, columns = job.cells.in_tile(tile)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        at = tuple((kept["cells"] - tile).T)
+        codes = np.zeros((len(kept["codes"]), *shape, job.net.code), kept["codes"].dtype)
+        codes[(slice(None), *at)] = kept["codes"]
+        tissue = np.zeros(shape, bool)
+        tissue[at] = True
+        yield Piece(
+            features=codes[0],
+            tissue=tissue,
+            turned=codes[1:] if len(codes) > 1 else None,
+            top=rows.start,
+            left=columns.start,
+        )
+
+
+def _told(lost: np.ndarray) -> tuple[str, ...]:
+    """What the volume must say of the cells that could not be read."""
+    if not len(lost):
+        return ()
+    named = "; ".join(f"row {row}, column {column}" for row, column in lost[:CELLS_TOLD])
+    more = f" and {len(lost) - CELLS_TOLD} more" if len(lost) > CELLS_TOLD else ""
+    return (f"{len(lost)} cells could not be read, and hold no code: {named}{more}",)

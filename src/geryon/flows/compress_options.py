@@ -1,0 +1,107 @@
+"""What a compression may be told beside the slide and the encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from geryon.errors import UsageError
+from geryon.flows.question import Question, digest_of
+from geryon.nets.encoder import Encoder
+from geryon.slides.identity import fingerprint
+from geryon.space import units
+from geryon.store.features import DTYPES
+
+LEAST_TISSUE = 0.05
+"""docs/compress.md has what other shares lose and cost."""
+LEGACY_LEAST_TISSUE = 0.6
+"""Of the published code."""
+ORIENTATIONS = {"one": 1, "mean": 8, "eight": 8}
+"""How the eight turns of a patch are used: not at all, as the mean of their codes, or each with its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressOptions:
+    """Settings of a compression; UsageError names all that can't be."""
+
+    mpp: float | None = None
+    """µm per pixel of the slide, where the file is silent or wrong."""
+    mask: Path | None = None
+    """The user's own tissue mask, any scale."""
+    use_mask: bool | None = None
+    """Whether the built-in mask is used; None: on slides of 4 mm² and more."""
+    least_tissue: float | None = None
+    """A cell is encoded when more than this share of its patch is tissue; None: 0.05, and 0.6 where `is_legacy`."""
+    patch: str = ""
+    """Side of what the encoder sees as one patch, such as "64um" or "128px" (pixels of its own µm/px); "": its own.
+    A larger one is shown with larger pixels."""
+    stride: str = ""
+    """From one cell to the next, in µm, or in pixels of what the encoder sees; "": the patch."""
+    turns: str = "one"
+    """A name in ORIENTATIONS."""
+    dtype: str = "float16"
+    """How codes are kept: float16, or int8 with one scale a cell."""
+    engine: str = "auto"
+    """Where the encoder runs."""
+    allow_upsampling: bool = False
+    """Whether pixels finer than the slide's may be made up for the encoder."""
+    is_legacy: bool = False
+    """Whether patches are averaged, and cells chosen, as the published code does it (docs/compress.md)."""
+
+    def __post_init__(self) -> None:
+        faults = [f"{name} {text!r}" for name, text in self._lengths() if text and not _is_length(text)]
+        if self.turns not in ORIENTATIONS:
+            faults.append(f"turns {self.turns!r} (there are {', '.join(ORIENTATIONS)})")
+        if self.dtype not in DTYPES:
+            faults.append(f"dtype {self.dtype!r} (there are {', '.join(DTYPES)})")
+        if not 0 <= self.least_share < 1:
+            faults.append(f"least tissue {self.least_tissue:g} (a share from 0 to below 1)")
+        if faults:
+            mend = "lengths are such as 64um or 128px; docs/compress.md has all settings"
+            raise UsageError(what=f"there is no {', and no '.join(faults)}", mend=mend)
+
+    @property
+    def least_share(self) -> float:
+        """The share of tissue that a cell must pass."""
+        default = LEGACY_LEAST_TISSUE if self.is_legacy else LEAST_TISSUE
+        return default if self.least_tissue is None else self.least_tissue
+
+    @property
+    def uses_mask(self) -> bool | None:
+        """Whether the built-in mask is used; the published code has none."""
+        return False if self.is_legacy and self.use_mask is None else self.use_mask
+
+    @property
+    def drops_glass(self) -> bool:
+        """Whether the published rule of brightness stands for a mask."""
+        return self.is_legacy and self.mask is None and not self.uses_mask
+
+    def mpp_for(self, net: Encoder) -> float:
+        """µm per pixel of what the encoder is to see."""
+        return units.length_um(self.patch, net.mpp) / net.patch_px if self.patch else net.mpp
+
+    def stride_px(self, net: Encoder, mpp: float) -> int:
+        """The stride in whole pixels of `mpp` µm."""
+        return max(1, round(units.px(units.length_um(self.stride, mpp), mpp))) if self.stride else net.patch_px
+
+    def question(self, net: Encoder) -> Question:
+        """What the codes depend on, beside the slide and the encoder's weights."""
+        cells = {
+            "patches": [self.mpp_for(net), self.stride, self.allow_upsampling],
+            "mask": [self.uses_mask, fingerprint(self.mask), self.least_share],
+            "turns": self.turns,
+            "kind of numbers": self.dtype,
+            "rule (--legacy)": self.is_legacy,
+        }
+        return {name: digest_of(value) for name, value in cells.items()}
+
+    def _lengths(self) -> tuple[tuple[str, str], ...]:
+        return ("patch", self.patch), ("stride", self.stride)
+
+
+def _is_length(text: str) -> bool:
+    try:
+        units.length_um(text, 1.0)
+    except ValueError:
+        return False
+    return True
