@@ -72,6 +72,7 @@ PLANNED: dict[str, Planned] = {
     "plane": Planned(None, None),
     "stain": Planned(None, ()),
     "topology": Planned(None, ("--cost",)),
+    "slide_tasks": Planned(None, ("--encoder", "geryon-s")),
     "batchnorm": Planned(None, None),
     "gpu": Planned(None, None),
 }
