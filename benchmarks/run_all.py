@@ -53,6 +53,7 @@ PLANNED: dict[str, Planned] = {
     "tissue": Planned(),
     "augment": Planned(("--rounds", "3", "--steps", "8"), ()),
     "forward": Planned(),
+    "encode": Planned(("--patches", "32"), ("--rounds", "5", "--dense")),
     "decode": Planned(),
     "stitch": Planned(("--mm2", "1"), ()),
     "measure": Planned(),
