@@ -19,6 +19,7 @@ from geryon.nets.encoders.engines import CodeEngine, open_engine
 from geryon.nets.encoders.windowed import windowed
 from geryon.nets.model import Model, load_model, warn_of_terms
 from geryon.nets.weights import KEY, file_sha256, read_metadata
+from geryon.space.turns import TURNS, turned
 
 MEAN_RGB = EncoderDocument(
     name="mean-rgb",
@@ -92,6 +93,32 @@ class Encoder:
         with ThreadPoolExecutor(max(1, self.lanes), thread_name_prefix="encode") as pool:
             return np.concatenate(list(pool.map(self.engine.codes, parts)))
 
+    @property
+    def dense_stride_px(self) -> int | None:
+        """What strides `dense` takes multiples of; None where patches must be encoded one by one."""
+        return self.engine.dense_stride_px
+
+    def dense(self, image: np.ndarray, stride_px: int) -> np.ndarray:
+        """Codes, float32 [rows, columns, code], of all patches of an image, uint8 RGB [y, x, 3] at `mpp`.
+
+        The first lies at the top left, each `stride_px` from the last; those that reach past the image are left out.
+        What patches share is computed once, in one piece by the calling thread: a network of the papers holds about
+        60 bytes a pixel meanwhile. UsageError for other strides than multiples of `dense_stride_px`.
+        """
+        unit, side = self.dense_stride_px, self.patch_px
+        if unit is None or stride_px < 1 or stride_px % unit:
+            can = f"takes strides of whole multiples of {unit} px" if unit else "encodes patches one by one only"
+            raise UsageError(what=f"{self.name} {can}, not {stride_px} px", where="dense", mend="call it with patches")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < side:
+            raise UsageError(
+                what=f"{self.name} takes images, uint8 [y, x, 3], of {side} px at least, and this is {image.dtype} "
+                f"{list(image.shape)}",
+                where="dense",
+                mend="give a larger part of the slide, as bytes",
+            )
+        height, width = ((size - side) // stride_px * stride_px + side for size in image.shape[:2])
+        return self.engine.dense(np.ascontiguousarray(image[:height, :width]), stride_px)
+
     def _checked(self, patches: Any) -> np.ndarray:
         array, side = np.asarray(patches), self.patch_px
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (side, side, 3):
@@ -102,6 +129,18 @@ class Encoder:
                 mend="cut or scale them so, as bytes 0 to 255; slides are cut by geryon compress",
             )
         return array
+
+
+def codes_of_turns(encoder: Encoder, patches: np.ndarray) -> np.ndarray:
+    """Codes, float32 [8, n, code], of the patches in each of the eight orientations (space/turns.py)."""
+    ways = [turned(patches.transpose(1, 2, 0, 3), k).transpose(2, 0, 1, 3) for k in range(TURNS)]
+    return np.stack([encoder(np.ascontiguousarray(way)) for way in ways])
+
+
+def mean_of_turns(encoder: Encoder, patches: np.ndarray) -> np.ndarray:
+    """The mean code of the eight orientations, float32 [n, code]: that of a turned or mirrored patch is the same."""
+    mean: np.ndarray = codes_of_turns(encoder, patches).mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32)
 
 
 def load_encoder(name: str | Path, *, engine: str = "auto") -> Encoder:

@@ -172,6 +172,9 @@ def warn_of_terms(document: ModelDocument | EncoderDocument) -> None:
     if document.use == "research":
         text = f"the model {document.name} is for research only: it learnt from sources that forbid commercial use"
         warnings.warn(text, ResearchOnly, stacklevel=3)
+    if document.use == "experiment":
+        text = f"{document.name} is an experiment: it learnt from sources that are there to evaluate on; never ship it"
+        warnings.warn(text, ResearchOnly, stacklevel=3)
 
 
 def window_sizes(document: ModelDocument, name: str) -> tuple[int, int]:
