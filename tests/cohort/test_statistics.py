@@ -35,7 +35,9 @@ def test_c_index_by_hand() -> None:
     time, event = np.array([1.0, 2.0, 2.0, 4.0]), np.array([True, True, False, False])
     # Known orders: 1 before all three; the death at 2 before the censoring at 2 and before 4.
     risk = np.array([4.0, 1.0, 1.0, 3.0])
-    assert statistics.c_index(time, event, risk, np.ones((1, 4)))[0] == pytest.approx((3 + 0.5 + 0) / 5)
+    assert statistics.c_index(time, event, risk, np.ones((1, 4)), np.zeros(4))[0] == pytest.approx((3 + 0.5 + 0) / 5)
+    # Of two folds only the pairs within them: 1 before 2, and 2 (censored) with 4 (censored), whose order is unknown.
+    assert statistics.c_index(time, event, risk, np.ones((1, 4)), np.array([1, 1, 2, 2]))[0] == 1.0
 
 
 def test_c_index_is_lifelines() -> None:
@@ -43,7 +45,7 @@ def test_c_index_is_lifelines() -> None:
     rng = np.random.default_rng(1)
     time, event, risk = rng.integers(1, 20, 60).astype(float), rng.random(60) < 0.6, rng.integers(0, 9, 60)
     expected = utils.concordance_index(time, -risk, event)
-    assert statistics.c_index(time, event, risk, ONE)[0] == pytest.approx(expected, abs=1e-12)
+    assert statistics.c_index(time, event, risk, ONE, np.zeros(60))[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_kappa_is_that_of_the_confusion_matrix() -> None:
@@ -74,7 +76,7 @@ def test_a_weight_is_a_repetition(numbers) -> None:
         "pearson": lambda i, w: statistics.pearson(a[i], b[i], w),
         "auc": lambda i, w: statistics.auc(a[i] > 0, b[i], w),
         "kappa": lambda i, w: statistics.quadratic_kappa((a[i] > 0) * 1, (b[i] > 0) * 1, w),
-        "c_index": lambda i, w: statistics.c_index(np.exp(a[i]), event[i], b[i], w),
+        "c_index": lambda i, w: statistics.c_index(np.exp(a[i]), event[i], b[i], w, i % 3),
         "ece": lambda i, w: statistics.calibration_error(a[i] > 0, 1 / (1 + np.exp(-b[i])), w),
         "balanced": lambda i, w: statistics.balanced_accuracy(a[i] > 0, b[i] > 0, w),
     }
@@ -87,7 +89,7 @@ def test_what_can_not_be_had_is_nan() -> None:
     w = np.ones((1, 3))
     assert np.isnan(statistics.auc(np.ones(3, bool), np.arange(3.0), w)[0])
     assert np.isnan(statistics.spearman(np.ones(3), np.arange(3.0), w)[0])
-    assert np.isnan(statistics.c_index(np.arange(1.0, 4), np.zeros(3, bool), np.arange(3.0), w)[0])
+    assert np.isnan(statistics.c_index(np.arange(1.0, 4), np.zeros(3, bool), np.arange(3.0), w, np.zeros(3))[0])
 
 
 def test_intervals_draw_patients_and_not_slides() -> None:

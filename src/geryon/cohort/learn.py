@@ -104,8 +104,8 @@ def _scale(lesson: Lesson, train: Sequence[int]) -> Scale:
 
 
 def _settle(lesson: Lesson, last: Last, scale: Scale, logits: Tensor) -> None:
-    """Put the scale of a value into the output layer. Risks are counted from the mean of the slides that validated, so
-    that those of several networks can be compared: Cox's loss leaves their zero open."""
+    """Put the scale of a value into the output layer. Risks are counted from the mean of the slides that validated (of
+    a convex model, and of those that it learnt from): Cox's loss leaves their zero open."""
     with torch.no_grad():
         last.linear.weight *= scale.sd
         last.linear.bias.copy_(last.linear.bias * scale.sd + scale.mean)
@@ -186,7 +186,7 @@ def _solved(lesson: Lesson, network: nn.Module, part: Part, scale: Scale, tell: 
     course = []
     for penalty in PENALTIES:
         train = _optimum(lesson, network, part.train, scale, penalty)
-        logits = _linear(lesson, network, part.validation)
+        logits = _linear(lesson, network, part.validation).detach()
         value = float(loss_of(lesson.loss, logits, lesson.targets(part.validation, scale)))
         course.append((train, value, penalty))
         tell(Advanced(stage="epochs"))

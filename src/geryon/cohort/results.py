@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from geryon.atomic import whole_file
 from geryon.cohort import survival
 from geryon.cohort.document import TargetDocument
 from geryon.cohort.statistics import with_intervals
-from geryon.cohort.targets import get_target
+from geryon.cohort.targets import Scored, get_target
 
 MEAN = "mean"
 """Name of the answers averaged over seeds."""
@@ -44,9 +44,10 @@ class Answered:
     def figures(self) -> dict[str, Any]:
         """{"mean": {figure: {"value", "low", "high"}}, "seeds": {seed: {figure: value}}}; intervals over patients."""
         target = get_target(self.target.kind)
+        scored = Scored(target=self.target, truth=self.truth, answers=self.mean, folds=np.array(self.folds))
 
         def scores(answers: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-            return target.scores(self.truth, answers, weights, self.target)
+            return target.scores(replace(scored, answers=answers), weights)
 
         one = np.ones((1, len(self.names)))
         found: dict[str, Any] = {
@@ -61,9 +62,10 @@ class Answered:
         return found
 
     def is_high(self) -> np.ndarray:
-        """bool [n]: the half with the higher answer (survival: the higher risk)."""
-        high: np.ndarray = self.mean[:, 0] > np.median(self.mean[:, 0])
-        return high
+        """bool [n]: the half of each fold with the higher answer (survival: the higher risk)."""
+        said, folds = self.mean[:, 0], np.array(self.folds)
+        middle = {fold: np.median(said[folds == fold]) for fold in set(self.folds)}
+        return said > np.array([middle[fold] for fold in self.folds])
 
     def rows(self) -> list[list[str]]:
         """The table with its head: name, patient, fold, truth, mean answers, answers of each seed."""

@@ -89,9 +89,13 @@ def quadratic_kappa(true: np.ndarray, found: np.ndarray, weights: np.ndarray) ->
     return 1 - share(share(off, total), np.where(chance > 1e-12, chance, 0.0))
 
 
-def c_index(time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def c_index(
+    time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray, folds: np.ndarray
+) -> np.ndarray:
     """[m]: Harrell's concordance (JAMA 1982): of pairs whose order of deaths is known, how many have the higher risk
-    die first; equal risks count half. A death and a censoring at one time are a known order, two deaths are not."""
+    die first; equal risks count half. A death and a censoring at one time are a known order, two deaths are not.
+    Only pairs of one fold are counted."""
     first = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
+    first &= folds[:, None] == folds
     right = first * ((risk[:, None] > risk) + (risk[:, None] == risk) / 2)
     return share(((weights @ right) * weights).sum(1), ((weights @ first.astype(float)) * weights).sum(1))

@@ -27,6 +27,17 @@ FEW = 10
 """A column of numbers with more values than this is taken for a measurement where no kind is given."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """Truth and answers of the same slides, or patients."""
+
+    target: TargetDocument
+    truth: np.ndarray
+    answers: np.ndarray
+    folds: np.ndarray
+    """int [slide]: who was answered by the same networks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One kind of question."""
@@ -46,8 +57,8 @@ class Target:
     """Names of the answers."""
     answers: Callable[[np.ndarray], np.ndarray]
     """Logits [slide, outputs] -> answers [slide, a]."""
-    scores: Callable[[np.ndarray, np.ndarray, np.ndarray, TargetDocument], Scores]
-    """(truth, answers, weights float [m, slide]) -> {figure: [m]}; the first one is the main figure."""
+    scores: Callable[[Scored, np.ndarray], Scores]
+    """(what is scored, weights float [m, slide]) -> {figure: [m]}; the first one is the main figure."""
     stratum: Callable[[np.ndarray], list[str]]
     """Truth -> what is to be spread evenly over folds."""
     is_ordered: bool = False
@@ -190,7 +201,8 @@ def _p(target: TargetDocument) -> tuple[str, ...]:
     return tuple(f"p_{name}" for name in target.classes)
 
 
-def _score_binary(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, _: TargetDocument) -> Scores:
+def _score_binary(of: Scored, weights: np.ndarray) -> Scores:
+    truth, answers = of.truth, of.answers
     so, p = truth[:, 0] > 0, answers[:, 0]
     return {
         "auc": statistics.auc(so, p, weights),
@@ -200,7 +212,8 @@ def _score_binary(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, _
     }
 
 
-def _score_classes(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, target: TargetDocument) -> Scores:
+def _score_classes(of: Scored, weights: np.ndarray) -> Scores:
+    truth, answers, target = of.truth, of.answers, of.target
     true, found = truth[:, 0].astype(int), answers.argmax(1)
     each = {name: statistics.auc(true == k, answers[:, k], weights) for k, name in enumerate(target.classes)}
     return {
@@ -212,7 +225,8 @@ def _score_classes(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, 
     }
 
 
-def _score_grades(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, target: TargetDocument) -> Scores:
+def _score_grades(of: Scored, weights: np.ndarray) -> Scores:
+    truth, answers, target = of.truth, of.answers, of.target
     expected = answers @ np.arange(len(target.classes))
     found = answers.argmax(1)
     return {
@@ -223,7 +237,8 @@ def _score_grades(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, t
     }
 
 
-def _score_labels(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, target: TargetDocument) -> Scores:
+def _score_labels(of: Scored, weights: np.ndarray) -> Scores:
+    truth, answers, target = of.truth, of.answers, of.target
     each = {name: statistics.auc(truth[:, k] > 0, answers[:, k], weights) for k, name in enumerate(target.columns)}
     return {
         "auc": mean_of_known(np.stack(list(each.values()), -1)),
@@ -236,7 +251,8 @@ def _score_labels(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, t
     }
 
 
-def _score_values(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, _: TargetDocument) -> Scores:
+def _score_values(of: Scored, weights: np.ndarray) -> Scores:
+    truth, answers = of.truth, of.answers
     return {
         "spearman": statistics.spearman(truth[:, 0], answers[:, 0], weights),
         "pearson": statistics.pearson(truth[:, 0], answers[:, 0], weights),
@@ -244,8 +260,10 @@ def _score_values(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, _
     }
 
 
-def _score_risk(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray, _: TargetDocument) -> Scores:
-    return {"c_index": statistics.c_index(truth[:, 0], truth[:, 1] > 0, answers[:, 0], weights)}
+def _score_risk(of: Scored, weights: np.ndarray) -> Scores:
+    # Networks of other folds count risks from another zero and in other steps, so pairs are of one fold.
+    time, event = of.truth[:, 0], of.truth[:, 1] > 0
+    return {"c_index": statistics.c_index(time, event, of.answers[:, 0], weights, of.folds)}
 
 
 def _by_class(truth: np.ndarray) -> list[str]:

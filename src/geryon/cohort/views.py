@@ -16,7 +16,7 @@ from geryon.cohort.volumes import Shelf, checked
 from geryon.space.turns import TURNS
 
 CELLS_AT_ONCE = 2 * 400 * 400
-"""Cells that go through a network at once when a slide is answered; for a CNN of the papers about 2 GB."""
+"""Cells that go through a network at once when a slide is answered: about half a GB of codes and maps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,19 +9,18 @@ from geryon.space.arrays import Mask
 
 
 def distance_map(tissue: Mask, *, is_legacy: bool = False) -> np.ndarray:
-    """float64 [row, column], sum 1: the distance to the nearest cell without tissue, squared (Tellez et al., IEEE TPAMI
-    2021, section 3.3, as their code has it). What lies outside the slide has no tissue. All 0 where no cell has any.
+    """float64 [row, column], sum 1, or 0 where there is no tissue: how often the centre of a crop falls on a cell.
 
-    The published code does not count what lies outside, and of a grid that is all tissue its map makes no sense;
-    `is_legacy` gives its numbers wherever they do.
+    The distance to the nearest cell without tissue, over the largest one, squared (NIC, Tellez et al. 2019). Beyond
+    the grid there is none. The published code does not count that, and of a grid that is all tissue its map makes no
+    sense; `is_legacy` gives its numbers wherever they do.
 
     >>> distance_map(np.ones((1, 2), bool)).tolist()
     [[0.5, 0.5]]
     """
-    if not tissue.any():
-        return np.zeros(tissue.shape)
     around = 0 if is_legacy and not tissue.all() else 1
-    distance = distance_transform_edt(np.pad(tissue, around)) ** 2
+    distance = distance_transform_edt(np.pad(tissue, around))
     distance = distance[around : around + tissue.shape[0], around : around + tissue.shape[1]]
-    whole: np.ndarray = distance / distance.sum()
+    weight = (distance / max(distance.max(initial=0.0), 1.0)) ** 2
+    whole: np.ndarray = weight / weight.sum() if weight.any() else weight
     return whole
