@@ -78,7 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="macenko or reinhard, as of geryon segment (default: as it is)",
     )
     parser.add_argument("--dtype", choices=("float16", "int8"), default="float16", help="how codes are kept")
-    add_names(parser, "--to", dest="to", help="also write these layouts: h5,pt,stamp,nic (see below)")
+    add_names(parser, "--to", dest="layouts", help="also write these layouts: h5,pt,stamp,nic (see below)")
     parser.add_argument(
         "--legacy", action="store_true", help="average patches and choose cells as the published code did"
     )
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         normalise=args.normalise,
     )
     volumes = compress_all(
-        slides, out=args.out, encoder=args.encoder, options=options, to=args.to or (), tell=args.tell
+        slides, out=args.out, encoder=args.encoder, options=options, to=args.layouts or (), tell=args.tell
     )
     for volume in volumes:
         cells = int(volume.tissue.sum())

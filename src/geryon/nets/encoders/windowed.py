@@ -55,6 +55,7 @@ def windowed(model: Model) -> tuple[EncoderDocument, CodeEngine]:
         code=maps[FEATURES.name].shape[2],
         sources=told.sources,
         use=told.use,
+        held_out=told.held_out,
     )
     codes: Any = WindowedCodes(
         model=model, name=engine.name, lanes=engine.lanes, batch=engine.batch, precision=engine.precision
