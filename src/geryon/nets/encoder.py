@@ -160,6 +160,11 @@ def _found(name: str | Path) -> tuple[EncoderDocument, dict[str, np.ndarray], st
             raise InputError(what="there is no such file", where=text, mend="check the path")
         tensors, document = import_encoder(path)
         return document, tensors, file_sha256(path)
+    if text.startswith(TIMM):
+        from geryon.nets.encoders.timm_ import import_timm
+
+        tensors, document = import_timm(text.removeprefix(TIMM))
+        return document, tensors, digest(document, tensors)
     path = find_encoder(name)
     document, tensors = read_encoder(path)
     return document, tensors, file_sha256(path)
