@@ -60,6 +60,7 @@ PLANNED: dict[str, Planned] = {
     "store": Planned(),
     "query": Planned(("--nuclei", "200000"), ()),
     "whole_slide": Planned(("--rounds", "2"), ("--rounds", "5")),
+    "features": Planned(("--rounds", "2"), ("--side-mm", "2")),
     "scaling": Planned(("--mm2", "16"), ("--mm2", "1", "16", "64", "--rounds", "2")),
     "workers": Planned(("--rounds", "2"), ("--mm2", "4", "--rounds", "5")),
     "kept_accuracy": Planned(("--first", "2"), ()),
@@ -73,6 +74,7 @@ PLANNED: dict[str, Planned] = {
     "plane": Planned(None, None),
     "stain": Planned(None, ()),
     "topology": Planned(None, ("--cost",)),
+    "slide_tasks": Planned(None, ("--encoder", "geryon-s")),
     "batchnorm": Planned(None, None),
     "gpu": Planned(None, None),
 }

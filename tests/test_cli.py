@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 
 from geryon import cli, events
-from geryon.cli import COMMANDS, command_parser, listen, main
+from geryon.cli import COMMANDS, command_parser, every_command, listen, main
 from geryon.errors import GeryonError, MachineError, SomeFailedError
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", every_command())
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert stop.value.code == 0
     assert "--quiet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", every_command())
 def test_every_command_parses_and_runs(name: str) -> None:
-    module = import_module(COMMANDS[name][0])
+    module = import_module(every_command()[name][0])
     assert callable(module.run)
     assert command_parser(name, module).prog == f"geryon {name}"
 
@@ -40,6 +40,13 @@ def test_overview_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+
+
+def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["slides"]) == 0
+    assert "predict" in capsys.readouterr().out
+    assert main(["slides", "fti"]) == 2
+    assert "'slides fti'" in capsys.readouterr().err
 
 
 class Raising:

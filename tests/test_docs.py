@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from geryon import plugins
-from geryon.cli import COMMANDS, command_parser
+from geryon.cli import GROUPS, command_parser, every_command
+from geryon.cohort.models import MODELS
+from geryon.cohort.targets import TARGETS
 from geryon.flows.measure import MEASURES
 from geryon.nets.catalogue import names_model, shipped_models
 from geryon.nets.engine import ENGINES
@@ -44,7 +46,9 @@ def test_commands_in_documents_parse(line: str) -> None:
 
 def parsed(line: str) -> argparse.Namespace:
     _, name, *words = shlex.split(line)
-    return command_parser(name, import_module(COMMANDS[name][0])).parse_args(words)
+    if name in GROUPS:
+        name, words = f"{name} {words[0]}", words[1:]
+    return command_parser(name, import_module(every_command()[name][0])).parse_args(words)
 
 
 def unknown_values(args: argparse.Namespace) -> list[str]:
@@ -60,6 +64,8 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "source": plugins.names(SOURCES, "geryon.sources"),
         "kind": plugins.names(IMPORTERS, "geryon.importers"),
         "model": shipped_models(),
+        "slide_network": plugins.names(MODELS, "geryon.slide_models"),
+        "target": ["", *plugins.names(TARGETS, "geryon.slide_targets")],
     }
     if getattr(args, "recipe", None):
         del tables["source"]  # the recipe names it
@@ -88,6 +94,8 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "geryon import-weights hovernet a.tar --out b.safetensors",
         "geryon evaluate geryon-s --source nowhere --root a",
         "geryon info a.svs --reader magic",
+        "geryon slides fit a.csv --label b --out c --model transformer",
+        "geryon slides fit a.csv --label b --out c --target guess",
     ],
 )
 def test_a_name_that_no_table_has_is_found(line: str) -> None:

@@ -27,7 +27,7 @@ MODULES = sorted(
 PARAMETERS = 5
 STORY_PARAMETERS = 8
 """Of a public story: one subject, the rest by keyword."""
-GRANTED = {"evaluate": 2, "train": 4, "ovals": 5}
+GRANTED = {"evaluate": 2, "train": 4, "ovals": 5, "predict_slides": 2}
 """Stories with more subjects than one: a model and its cases; a network and what it learns; columns of one table."""
 
 

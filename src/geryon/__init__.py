@@ -11,10 +11,12 @@ _PUBLIC = {
     "compress": "geryon.flows.compress:compress",
     "export": "geryon.flows.export:export",
     "fit": "geryon.train.fit:fit",
+    "fit_slides": "geryon.cohort.fit:fit_slides",
     "load_encoder": "geryon.nets.encoder:load_encoder",
     "load_model": "geryon.nets.model:load_model",
     "open_slide": "geryon.slides.reader:open_slide",
     "open_volume": "geryon.store.features:open_volume",
+    "predict_slides": "geryon.cohort.answering:predict_slides",
     "read_objects": "geryon.store.tables:read_objects",
     "read_run": "geryon.store.run:read_run",
     "segment": "geryon.flows.segment:segment",
@@ -24,16 +26,20 @@ __all__ = [
     "compress",
     "export",
     "fit",
+    "fit_slides",
     "load_encoder",
     "load_model",
     "open_slide",
     "open_volume",
+    "predict_slides",
     "read_objects",
     "read_run",
     "segment",
 ]
 
 if TYPE_CHECKING:
+    from geryon.cohort.answering import predict_slides
+    from geryon.cohort.fit import fit_slides
     from geryon.flows.compress import compress
     from geryon.flows.export import export
     from geryon.flows.segment import segment

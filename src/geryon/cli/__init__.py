@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -24,10 +24,14 @@ COMMANDS = {
     "export": ("geryon.cli.export", "write results for other tools: geojson (QuPath), csv"),
     "fit": ("geryon.cli.fit", "train a network from a recipe"),
     "evaluate": ("geryon.cli.evaluate", "score a model on a labelled source"),
+    "slides": ("geryon.cli.slides", "learn and answer about whole slides: fit, predict"),
     "synth": ("geryon.cli.synth", "make a synthetic slide with exact truth"),
     "import-weights": ("geryon.cli.import_weights", "turn published weights of others into a model or an encoder"),
     "export-weights": ("geryon.cli.export_weights", "write a model for other engines: onnx"),
 }
+GROUPS = ("slides",)
+"""Commands that only hold others (SUBCOMMANDS in their file)."""
+WHAT = "Nuclei, glands, lumina and tissue from H&E slides, as files your own tools open."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,12 +45,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(COMMANDS[name][0])
     except KeyboardInterrupt:
         return _interrupted()
+    if name in GROUPS:
+        if not rest or rest[0] not in module.SUBCOMMANDS:
+            return _overview(rest, group=name, commands=module.SUBCOMMANDS)
+        name, rest = f"{name} {rest[0]}", rest[1:]
+        module = import_module(every_command()[name][0])
     return run(module, command_parser(name, module).parse_args(rest))
+
+
+def every_command() -> dict[str, tuple[str, str]]:
+    """{a command as it is typed, "fit" or "slides fit": (its module, what it does)}; those that only hold others are
+    replaced by what they hold."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, (path, summary) in COMMANDS.items():
+        inner = getattr(import_module(path), "SUBCOMMANDS", None) if name in GROUPS else None
+        found |= {f"{name} {word}": told for word, told in inner.items()} if inner else {name: (path, summary)}
+    return found
 
 
 def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command, with the options that all have."""
-    parser = argparse.ArgumentParser(prog=f"geryon {name}", description=COMMANDS[name][1])
+    parser = argparse.ArgumentParser(prog=f"geryon {name}", description=every_command()[name][1])
     module.arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append what happens to this file")
@@ -80,23 +99,29 @@ def run(module: ModuleType, args: argparse.Namespace) -> int:
         return _fail(str(told), told.exit_code)
 
 
-def _overview(words: Sequence[str]) -> int:
+def _overview(words: Sequence[str], *, group: str = "", commands: Mapping[str, tuple[str, str]] = COMMANDS) -> int:
+    prog = f"geryon {group}".strip()
     parser = argparse.ArgumentParser(
-        prog="geryon",
-        description="Nuclei, glands, lumina and tissue from H&E slides, as files your own tools open.",
+        prog=prog,
+        description=COMMANDS[group][1] if group else WHAT,
         epilog="commands:\n"
-        + "\n".join(f"  {name:15} {summary}" for name, (_, summary) in COMMANDS.items())
-        + "\n\ngeryon COMMAND --help tells more; try `geryon demo` first.",
+        + "\n".join(f"  {name:15} {summary}" for name, (_, summary) in commands.items())
+        + f"\n\n{prog} COMMAND --help tells more"
+        + ("" if group else "; try `geryon demo` first."),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="geryon COMMAND [options]",
+        usage=f"{prog} COMMAND [options]",
     )
-    parser.add_argument("--version", action="version", version=f"geryon {__version__}")
+    if not group:
+        parser.add_argument("--version", action="version", version=f"geryon {__version__}")
     parser.add_argument("command", nargs="?", help="see below")
-    args = parser.parse_args(words)
+    args = parser.parse_args(words[:1] if group else words)
     if args.command is None:
         parser.print_help()
         return 0 if not words else 2
-    return _fail(f"there is no command {args.command!r}; choose one of: {', '.join(COMMANDS)}", 2)
+    return _fail(
+        f"there is no command {' '.join(filter(None, (group, args.command)))!r}; choose one of: {', '.join(commands)}",
+        2,
+    )
 
 
 def _interrupted() -> int:

@@ -56,7 +56,7 @@ def encode(net: Encoder, block: Block, seen: Salvaged, options: CompressOptions)
         codes = _one_by_one(net, map(_legacy, patches) if halves else patches, ways)
     if options.turns == "mean":
         codes = codes.mean(axis=0, keepdims=True, dtype=np.float32)
-    _refuse_other_numbers(net, codes, options.dtype)
+    refuse_other_numbers(net.name, codes, options.dtype)
     return Encoded(cells, codes, block.cells[is_lost], seen.fault if is_lost.any() else None)
 
 
@@ -132,9 +132,10 @@ def _brightness(patch: Image, halves: bool) -> float:
     return float((_halved(patch) if halves else patch).mean())
 
 
-def _refuse_other_numbers(net: Encoder, codes: np.ndarray, dtype: str) -> None:
+def refuse_other_numbers(encoder: str, codes: np.ndarray, dtype: str) -> None:
+    """InputError where codes of that encoder can't be kept so."""
     if not np.isfinite(codes).all():
-        raise InputError(what="gives codes that are no numbers", where=net.name, mend="choose another encoder")
+        raise InputError(what="gives codes that are no numbers", where=encoder, mend="choose another encoder")
     if dtype == "float16" and np.abs(codes).max(initial=0.0) > HALF_MOST:
         what = f"gives numbers above {HALF_MOST:g}, more than a float16 holds"
-        raise InputError(what=what, where=net.name, mend="keep them with --dtype int8")
+        raise InputError(what=what, where=encoder, mend="keep them with --dtype int8")

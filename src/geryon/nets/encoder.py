@@ -16,8 +16,9 @@ from geryon.errors import InputError, UsageError
 from geryon.nets.catalogue import find_model
 from geryon.nets.encoders.document import EncoderDocument, read_encoder
 from geryon.nets.encoders.engines import CodeEngine, open_engine
-from geryon.nets.model import warn_of_terms
-from geryon.nets.weights import file_sha256
+from geryon.nets.encoders.windowed import windowed
+from geryon.nets.model import Model, load_model, warn_of_terms
+from geryon.nets.weights import KEY, file_sha256, read_metadata
 from geryon.space.turns import TURNS, turned
 
 MEAN_RGB = EncoderDocument(
@@ -60,6 +61,11 @@ class Encoder:
     def code(self) -> int:
         """Numbers in the code of a patch."""
         return self.document.code
+
+    @property
+    def model(self) -> Model | None:
+        """The model whose own encoder it is: such a one sees slides in windows, not patch by patch. None for others."""
+        return getattr(self.engine, "model", None)
 
     @property
     def lanes(self) -> int:
@@ -141,11 +147,28 @@ def load_encoder(name: str | Path, *, engine: str = "auto") -> Encoder:
     """The encoder of that name or in that file, in the engine of that name (nets/encoders/engines.py).
 
     A .safetensors of ours (also hub:OWNER/NAME/FILE.safetensors, or a name out of GERYON_MODELS), a .h5 that Keras 2
-    saved, "mean-rgb", or "timm:" and a folder or name of the hub with weights of timm.
+    saved, "mean-rgb", "timm:" and a folder or name of the hub with weights of timm, or a model such as "geryon-s": then
+    its own encoder (`encoder_of`).
     """
+    if (path := _model_file(name)) is not None:
+        return encoder_of(load_model(path, engine=engine, tasks=(), features=True))
     document, tensors, sha256 = _found(name)
     warn_of_terms(document)
     return Encoder(document=document, sha256=sha256, engine=open_engine(engine, document, tensors))
+
+
+def encoder_of(model: Model) -> Encoder:
+    """The encoder of a model that was loaded with its features."""
+    document, engine = windowed(model)
+    return Encoder(document=document, sha256=model.sha256, engine=engine)
+
+
+def _model_file(name: str | Path) -> Path | None:
+    """The file of the model that is called so, None for what is no model."""
+    if Path(name).suffix.lower() in KERAS or str(name) == MEAN_RGB.name or str(name).startswith(TIMM):
+        return None
+    path = find_encoder(name)
+    return path if KEY in read_metadata(path) else None
 
 
 def _found(name: str | Path) -> tuple[EncoderDocument, dict[str, np.ndarray], str]:

@@ -26,8 +26,8 @@ from geryon.tasks.calibration import Calibration
 from geryon.tasks.task import ClassTree, Task, task_of_file, with_classes
 
 KEY = "geryon"
-ENCODER_KEY = "geryon-encoder"
-OTHERS = {KEY: "a model", ENCODER_KEY: "an encoder", "geryon-slides": "a model of slides"}
+ENCODER_KEY, SLIDES_KEY = "geryon-encoder", "geryon-slides"
+OTHERS = {KEY: "a model", ENCODER_KEY: "an encoder", SLIDES_KEY: "a model of slides"}
 """What a file is by the key of its document."""
 FORMAT = 1
 """Raised when older readers could misread a document."""

@@ -47,13 +47,18 @@ def resampled(tallies_by_group: Mapping[Any, Any], n: int, seed: int) -> Any:
     """One tally whose numbers are arrays [n, ...]: the sums of n drawings of groups. Groups are taken in sorted
     order, so that the order of images changes nothing."""
     groups = [tallies_by_group[group] for group in sorted(tallies_by_group, key=str)]
-    draws = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=n)
+    draws = drawings(len(groups), n, seed)
     columns = {}
     for field in fields(groups[0]):
         values = [getattr(group, field.name) for group in groups]
         if isinstance(values[0], (Number, np.ndarray)):
             columns[field.name] = np.tensordot(draws, np.stack([np.asarray(v, float) for v in values]), axes=1)
     return replace(groups[0], **columns)
+
+
+def drawings(groups: int, n: int, seed: int) -> np.ndarray:
+    """int64 [n, group]: how often each group stands in each of n drawings of as many groups, with replacement."""
+    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=n)
 
 
 def span(values: Any) -> tuple[float, float]:

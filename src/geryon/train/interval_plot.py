@@ -18,7 +18,14 @@ COLOURS = ("#1b6ca8", "#c1440e", "#3a7d44", "#7b4b94", "#b8860b", "#555555")
 
 
 def intervals(path: Path, title: str, rows: Sequence[Interval]) -> Path:
-    """One panel a measure, one line a run: dot at the mean, bar over the interval, small rings at the seeds."""
+    """Write the picture of `drawn`."""
+    with whole_file(path) as fresh:
+        fresh.write_text(drawn(title, rows), encoding="utf-8")
+    return path
+
+
+def drawn(title: str, rows: Sequence[Interval]) -> str:
+    """One panel a measure, one line a run: dot at the mean, bar over the interval, small rings at the seeds; as SVG."""
     panels = list(dict.fromkeys(row[0] for row in rows))
     labels = list(dict.fromkeys(row[1] for row in rows))
     left = round(40 + LETTER_PX * max((len(label) for label in labels), default=0))
@@ -31,10 +38,7 @@ def intervals(path: Path, title: str, rows: Sequence[Interval]) -> Path:
         parts += _panel(some, y + 20, labels, left)
         y += 20 + LINE * len(some) + 30
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{y + 6}" font-family="sans-serif">'
-    body = "\n".join([svg, f'<rect width="{wide}" height="{y + 6}" fill="white"/>', *parts, "</svg>"])
-    with whole_file(path) as fresh:
-        fresh.write_text(body + "\n", encoding="utf-8")
-    return path
+    return "\n".join([svg, f'<rect width="{wide}" height="{y + 6}" fill="white"/>', *parts, "</svg>", ""])
 
 
 def _panel(rows: Sequence[Interval], top: int, labels: Sequence[str], left: int) -> list[str]:

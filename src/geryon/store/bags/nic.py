@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from geryon.atomic import whole_file
-from geryon.space.arrays import Mask
+from geryon.space.centres import distance_map
 from geryon.space.turns import TURNS, turned_back
 from geryon.store.bags.layout import Layout
 from geryon.store.features import Volume
@@ -42,20 +41,6 @@ def _write(volume: Volume, folder: Path) -> list[Path]:
             name = f"{volume.about.slide}_{k % 4 * 90}_{'horizontal' if k >= 4 else 'none'}_features.npy"
             made.append(_features(volume, folder / name, k))
     return made
-
-
-def distance_map(tissue: Mask, *, is_legacy: bool = False) -> np.ndarray:
-    """float64 [row, column], sum 1, or 0 where there is no tissue: how often the centre of a crop falls on a cell.
-
-    The distance to the nearest cell without tissue, over the largest one, squared (NIC, Tellez et al. 2019). Beyond
-    the grid there is none. The published code does not count that, and of a grid that is all tissue its map makes no
-    sense; `is_legacy` gives its numbers wherever they do.
-    """
-    around = 0 if is_legacy and not tissue.all() else 1
-    distance = distance_transform_edt(np.pad(tissue, around))
-    distance = distance[around : around + tissue.shape[0], around : around + tissue.shape[1]]
-    weight = (distance / max(distance.max(initial=0.0), 1.0)) ** 2
-    return weight / weight.sum() if weight.any() else weight
 
 
 def _shape(volume: Volume) -> tuple[int, int]:

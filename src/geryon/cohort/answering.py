@@ -1,0 +1,129 @@
+"""Answers about slides, of one network or of the ensemble in a model's file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from geryon import events
+from geryon.cohort.checks import few
+from geryon.cohort.document import SlideModelDocument, digest
+from geryon.cohort.models import SlideModel, get_kind, load_slide_model, settings_of
+from geryon.cohort.results import Answered, write_table
+from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, cohort_of, read_cohort
+from geryon.cohort.targets import get_target
+from geryon.cohort.views import VIEWS, Slides, pooled, run
+from geryon.cohort.volumes import Shelf
+from geryon.errors import InputError, UsageError
+from geryon.events import Tell
+from geryon.store.given import PARQUET
+
+HELD_BYTES = 2 << 30
+"""A slide's volume is kept in memory while all networks are asked about it, where it is no larger."""
+TABLES = (".csv", ".tsv", ".txt", *PARQUET)
+
+
+def answers_of(document: SlideModelDocument, networks: Sequence[nn.Module], slides: Slides, i: int) -> list[np.ndarray]:
+    """float64 [answer] of each network about slide i: the mean over all ways of looking at it."""
+    kind, answers = get_kind(document.model), get_target(document.target.kind).answers
+    if kind.is_convex:
+        seen = pooled(slides, kind.sees, i).astype(np.float32)[None, None]
+        return [answers(run(network, slides, [(seen, np.ones((1, 1), bool))], i)).mean(0) for network in networks]
+    with torch.no_grad():
+        return [answers(VIEWS[kind.sees].logits(network, slides, i)).mean(0) for network in networks]
+
+
+def predict_slides(
+    model: str | Path,
+    slides: Sequence[str | Path],
+    *,
+    question: Question = NOTHING_ASKED,
+    out: str | Path | None = None,
+    fold: int = 0,
+    tell: Tell = events.nobody,
+) -> Answered:
+    """Answer about slides: those of a table (one file), or volumes and folders of results.
+
+    With `fold` only the networks that never saw that fold answer, so that they can be asked about its slides. The
+    answers are averaged over networks of a seed, and over seeds. With `out` they are written there as CSV.
+    """
+    loaded = load_slide_model(model)
+    document = loaded.document
+    cohort = _cohort([Path(slide) for slide in slides], question, document)
+    _check(document, cohort)
+    members = [k for k, member in enumerate(document.members) if not fold or member.fold == fold]
+    if not members:
+        there = sorted({member.fold for member in document.members})
+        raise UsageError(what=f"the model has no fold {fold}", mend=f"choose one of: {', '.join(map(str, there))}")
+    for note in cohort.notes:
+        tell(events.Warned(text=note))
+    if not fold and (seen := [name for name in dict.fromkeys(cohort.patients) if digest(name) in document.folds]):
+        tell(events.Warned(text=f"the model learnt from {few(seen)}: give --fold for answers of networks that did not"))
+    answered = _asked(loaded, members, cohort, tell)
+    if out is not None:
+        write_table(Path(out), answered.rows())
+    return answered
+
+
+def _cohort(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:
+    needs = Question(
+        features=question.features,
+        skip_empty=question.skip_empty,
+        objects=bool(document.objects),
+        grid=get_kind(document.model).sees == "crops",
+    )
+    tables = [path for path in paths if path.suffix.lower() in TABLES]
+    if tables and len(paths) > 1:
+        raise UsageError(what="a table stands beside other slides", mend="give one table, or volumes")
+    return read_cohort(paths[0], needs) if tables else cohort_of(paths, needs)
+
+
+def _check(document: SlideModelDocument, cohort: Cohort) -> None:
+    """The volumes are of the encoder that the model learnt from, and objects have the measures that it takes."""
+    where = cohort.path or "the slides given"
+    if different := document.encoder.differences(cohort.encoder):
+        raise InputError(
+            what=f"the volumes are of another encoder than the model's: {', '.join(different)}",
+            where=where,
+            mend=f"compress the slides with {document.encoder.name or 'the same encoder'}",
+        )
+    if document.objects != cohort.measure_names:
+        raise InputError(
+            what="the objects are of other tasks or classes than the model learnt from",
+            where=where,
+            mend="segment the slides with the same model and tasks",
+        )
+
+
+def _asked(model: SlideModel, members: Sequence[int], cohort: Cohort, tell: Tell) -> Answered:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = [model.networks[k].to(device) for k in members]
+    seeds = [model.document.members[k].seed for k in members]
+    found: list[list[np.ndarray]] = []
+    begun = time.monotonic()
+    tell(events.Started(stage="slides", total=len(cohort.slides), unit="slides"))
+    for i, slide in enumerate(cohort.slides):
+        slides = Slides(
+            shelf=Shelf([slide.cells], HELD_BYTES),
+            has_turns=model.document.has_turns and cohort.has_turns,
+            settings=settings_of(model.document),
+            measures=cohort.measures[[i]] if cohort.measure_names else np.zeros((1, 0)),
+            device=device,
+        )
+        found.append(answers_of(model.document, networks, slides, 0))
+        tell(events.Advanced(stage="slides"))
+    tell(events.Finished(stage="slides", seconds=time.monotonic() - begun))
+    answers = np.array(found)
+    return Answered(
+        target=model.document.target,
+        names=tuple(slide.name for slide in cohort.slides),
+        patients=tuple(cohort.patients),
+        folds=(0,) * len(cohort.slides),
+        truth=np.zeros((len(cohort.slides), 0)),
+        by_seed={seed: answers[:, [s == seed for s in seeds]].mean(1) for seed in sorted(set(seeds))},
+    )
