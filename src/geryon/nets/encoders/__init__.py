@@ -1,8 +1,8 @@
 """Torch modules of encoders by name; each file has build(settings) -> Module.
 
 The module takes patches, uint8 or float NCHW of RGB 0..255 with sides `patch_px`, and gives codes, float [n, `code`];
-both are its attributes. Where it begins with means of pixels, it may call that layer (nn.AvgPool2d) `pool`: they are then
-made before it, which is far quicker.
+both are its attributes. Where it begins with means of pixels, it may call that layer (nn.AvgPool2d) `pool`: they are
+then made before it, which is far quicker.
 """
 
 TOPOLOGIES = {
