@@ -75,6 +75,7 @@ PLANNED: dict[str, Planned] = {
     "stain": Planned(None, ()),
     "topology": Planned(None, ("--cost",)),
     "slide_tasks": Planned(None, ("--encoder", "geryon-s")),
+    "code_choice": Planned(None, ()),
     "batchnorm": Planned(None, None),
     "synthetic_cohort": Planned(None, None),
     "gpu": Planned(None, None),

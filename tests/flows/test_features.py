@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from geryon import events
+from geryon.cli import main
 from geryon.errors import InputError, UsageError
 from geryon.events import Event, Warned
 from geryon.flows import segment as story
-from geryon.flows.compress import compress, compress_slide
+from geryon.flows.compress import compress_slide
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment, segment_slide
@@ -185,12 +186,16 @@ def test_a_finished_slide_gets_features_by_the_encoder_alone(
 
 
 def test_compress_finds_the_volume_of_segment_done(
-    tmp_path: Path, file: Path, alone: Encoder, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    segment(file, out=tmp_path, tasks="tissue", options=Options(mpp=MPP, engine="cpu", features=True))
+    given = [str(file), "--out", str(tmp_path / "out"), "--mpp", "0.5", "--engine", "cpu", "--quiet"]
+    assert main(["segment", *given, "--features", "--tasks", "tissue"]) == 0
+    volume = open_volume(tmp_path / "out" / "slide")
+    assert volume.tissue.all() and volume.code == CODE
     monkeypatch.setattr("geryon.flows.compress.plan_cells", lambda *_: pytest.fail("the slide is looked at again"))
-    volume = compress(file, out=tmp_path, encoder=alone, options=CompressOptions(mpp=MPP))
-    assert volume.tissue.all()
+    assert main(["compress", *given, "--encoder", "geryon-s"]) == 0
+    assert main(["compress", *given, "--encoder", "geryon-s", "--normalise", "macenko"]) == 2
+    assert "another stain normalisation" in capsys.readouterr().err
 
 
 def test_another_volume_is_not_touched(tmp_path: Path, net: Model, alone: Encoder) -> None:

@@ -32,6 +32,8 @@ class WindowedCodes:
     lanes: int
     batch: int
     precision: str
+    dense_stride_px: None = None
+    """Slides are seen in windows of the model's own."""
 
     def codes(self, patches: np.ndarray) -> np.ndarray:
         frame = Frame(name="task", mpp_x=self.model.mpp, mpp_y=self.model.mpp, width=CODE_PX, height=CODE_PX)
@@ -39,6 +41,10 @@ class WindowedCodes:
         images = [cut(patch, window.outer) for patch in patches]
         maps = self.model.maps(images, [window.outer] * len(images))
         return np.stack([codes_of(found[FEATURES.name], window)[0, 0] for found in maps])
+
+    def dense(self, image: np.ndarray, stride_px: int) -> np.ndarray:
+        """Never asked: dense_stride_px is None."""
+        raise NotImplementedError
 
 
 def windowed(model: Model) -> tuple[EncoderDocument, CodeEngine]:
