@@ -13,6 +13,8 @@ import yaml
 from geryon.cli import fit as command
 from geryon.cli import main
 from geryon.train.encoders.experiment import key_of, read_encoder_experiment, tries
+from geryon.train.encoders.probe import ProbeSettings
+from geryon.train.encoders.probing import probe_all
 from tests.train import fakes
 from tests.train.encoders import made
 
@@ -49,6 +51,7 @@ def test_an_encoder_is_fitted_stopped_resumed_and_probed(
     path = tmp_path / "out" / "tiny.safetensors"
     assert f"{path} after 2 steps" in capsys.readouterr().out
     told = tmp_path / "probes.json"
+    monkeypatch.setitem(probe_all.__kwdefaults__, "settings", ProbeSettings(folds=2, seeds=(0,), steps=20, batch=16))
     assert (
         main(
             [
