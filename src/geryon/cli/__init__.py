@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": ("geryon.cli.evaluate", "score a model on a labelled source"),
     "synth": ("geryon.cli.synth", "make a synthetic slide with exact truth"),
     "import-weights": ("geryon.cli.import_weights", "turn published weights of others into a model or an encoder"),
-    "export-weights": ("geryon.cli.export_weights", "write a model for other engines: onnx"),
+    "export-weights": ("geryon.cli.export_weights", "write a model or an encoder for other engines: onnx"),
 }
 
 
