@@ -64,6 +64,7 @@ PLANNED: dict[str, Planned] = {
     "workers": Planned(("--rounds", "2"), ("--mm2", "4", "--rounds", "5")),
     "kept_accuracy": Planned(("--first", "2"), ()),
     "tiles": Planned(("--side-px", "2048"), ()),
+    "compress": Planned(("--side-px", "0", "--rounds", "2"), ()),
     "memory": Planned(None, ()),
     "cerberus_window": Planned(("--rounds", "1"), ()),
     "training_step": Planned(("--rounds", "1"), ()),

@@ -67,7 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="codes of the patch as it lies, their mean over its eight turns, or each of the eight (8 times the work)",
     )
     parser.add_argument("--dtype", choices=("float16", "int8"), default="float16", help="how codes are kept")
-    add_names(parser, "--to", dest="to", help="also write these layouts: h5,pt,stamp,nic (see below)")
+    add_names(parser, "--to", dest="layouts", help="also write these layouts: h5,pt,stamp,nic (see below)")
     parser.add_argument(
         "--legacy", action="store_true", help="average patches and choose cells as the published code did"
     )
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         is_legacy=args.legacy,
     )
     volumes = compress_all(
-        slides, out=args.out, encoder=args.encoder, options=options, to=args.to or (), tell=args.tell
+        slides, out=args.out, encoder=args.encoder, options=options, to=args.layouts or (), tell=args.tell
     )
     for volume in volumes:
         cells = int(volume.tissue.sum())
