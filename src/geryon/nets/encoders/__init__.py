@@ -8,6 +8,7 @@ then made before it, which is far quicker.
 TOPOLOGIES = {
     "layered": "geryon.nets.encoders.layered:build",
     "pooled": "geryon.nets.encoders.pooled:build",
+    "timm": "geryon.nets.encoders.timm_:build",
 }
 """Entry points of the group geryon.encoder_topologies add to it."""
 GROUP = "geryon.encoder_topologies"
