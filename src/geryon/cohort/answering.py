@@ -54,8 +54,8 @@ def predict_slides(
     """
     loaded = load_slide_model(model)
     document = loaded.document
-    cohort = _cohort([Path(slide) for slide in slides], question, document)
-    _check(document, cohort)
+    cohort = cohort_for([Path(slide) for slide in slides], question, document)
+    check_cohort(document, cohort)
     members = [k for k, member in enumerate(document.members) if not fold or member.fold == fold]
     if not members:
         there = sorted({member.fold for member in document.members})
@@ -70,12 +70,13 @@ def predict_slides(
     return answered
 
 
-def _cohort(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:
+def cohort_for(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:
+    """The slides of a table (one file), or volumes, as a model can be asked about them."""
     needs = Question(
         features=question.features,
         skip_empty=question.skip_empty,
         objects=bool(document.objects),
-        grid=get_kind(document.model).sees == "crops",
+        grid=question.grid or get_kind(document.model).sees == "crops",
     )
     tables = [path for path in paths if path.suffix.lower() in TABLES]
     if tables and len(paths) > 1:
@@ -83,7 +84,7 @@ def _cohort(paths: Sequence[Path], question: Question, document: SlideModelDocum
     return read_cohort(paths[0], needs) if tables else cohort_of(paths, needs)
 
 
-def _check(document: SlideModelDocument, cohort: Cohort) -> None:
+def check_cohort(document: SlideModelDocument, cohort: Cohort) -> None:
     """The volumes are of the encoder that the model learnt from, and objects have the measures that it takes."""
     where = cohort.path or "the slides given"
     if different := document.encoder.differences(cohort.encoder):
