@@ -18,7 +18,7 @@ from geryon.nets.encoders.document import EncoderDocument, read_encoder
 from geryon.nets.encoders.engines import CodeEngine, open_engine
 from geryon.nets.encoders.windowed import windowed
 from geryon.nets.model import Model, load_model, warn_of_terms
-from geryon.nets.weights import KEY, file_sha256, read_metadata
+from geryon.nets.weights import ENCODER_KEY, KEY, file_sha256, read_metadata
 from geryon.space.turns import TURNS, turned
 
 MEAN_RGB = EncoderDocument(
@@ -152,7 +152,7 @@ def load_encoder(name: str | Path, *, engine: str = "auto") -> Encoder:
     """
     if (path := _model_file(name)) is not None:
         return encoder_of(load_model(path, engine=engine, tasks=(), features=True))
-    document, tensors, sha256 = _found(name)
+    document, tensors, sha256 = encoder_weights(name)
     warn_of_terms(document)
     return Encoder(document=document, sha256=sha256, engine=open_engine(engine, document, tensors))
 
@@ -171,7 +171,7 @@ def _model_file(name: str | Path) -> Path | None:
     return path if KEY in read_metadata(path) else None
 
 
-def _found(name: str | Path) -> tuple[EncoderDocument, dict[str, np.ndarray], str]:
+def encoder_weights(name: str | Path) -> tuple[EncoderDocument, dict[str, np.ndarray], str]:
     """Document and weights of what is called so, and the sum by which its codes are known again."""
     text, path = str(name), Path(name)
     if text == MEAN_RGB.name:
@@ -191,6 +191,16 @@ def _found(name: str | Path) -> tuple[EncoderDocument, dict[str, np.ndarray], st
     path = find_encoder(name)
     document, tensors = read_encoder(path)
     return document, tensors, file_sha256(path)
+
+
+def names_encoder(text: str) -> bool:
+    """True for what can only be an encoder: "mean-rgb", timm:..., a file of Keras, or a file of ours that holds one."""
+    path = Path(text)
+    if text == MEAN_RGB.name or text.startswith(TIMM):
+        return not path.exists()
+    if path.suffix.lower() in KERAS:
+        return True
+    return path.suffix == ".safetensors" and path.is_file() and ENCODER_KEY in read_metadata(path)
 
 
 def find_encoder(name: str | Path) -> Path:

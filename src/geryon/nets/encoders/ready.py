@@ -48,6 +48,19 @@ class Ready(nn.Module):
         return slid(list(self.network), self.patch_px // self.pool, stride_px // self.dense_stride_px)
 
 
+class Whole(nn.Module):
+    """Patches uint8 [n, y, x, 3] to codes float32 [n, code], pooling and all, for other engines."""
+
+    def __init__(self, ready: Ready) -> None:
+        super().__init__()
+        self.ready, self.pool = ready, nn.AvgPool2d(ready.pool) if ready.pool > 1 else nn.Identity()
+
+    def forward(self, patches: Tensor) -> Tensor:
+        images = self.pool(patches.permute(0, 3, 1, 2).float())
+        codes: Tensor = self.ready(images.permute(0, 2, 3, 1))
+        return codes
+
+
 def filled(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> nn.Module:
     """The document's network with its weights, as trained; InputError where they do not fit, or it says otherwise."""
     try:
