@@ -94,7 +94,7 @@ def probe(args: argparse.Namespace) -> int:
     encoders = [args.model, *filter(None, args.against.split(","))]
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
-    found = probe_all(encoders, args.probe.split(","), data=args.data, engine=args.engine, **extra)
+    found = probe_all(encoders, tasks=args.probe.split(","), data=args.data, engine=args.engine, **extra)
     print(table(found))
     if args.json:
         _write_json(args.json, {"probes": [one.document() for one in found]})

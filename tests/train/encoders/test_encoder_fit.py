@@ -168,3 +168,12 @@ def test_sources_that_are_not_there_are_told_together(tmp_path: Path) -> None:
         fit_encoder(made.recipe(), out=tmp_path / "out", where=Where(data=tmp_path))
     assert "glas" in str(told.value) and "kather_crc" in str(told.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+def test_a_model_of_timm_is_a_body(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="the extra `encoders` is not installed")
+    fitted = run(made.recipe(encoder={"body": f"timm:{name}"}, train={"steps": 1, "batch": 8}), tmp_path)
+    assert fitted.encoder
+    codes = load_encoder(fitted.encoder, engine="cpu")(np.full((2, 64, 64, 3), 200, np.uint8))
+    assert codes.shape == (2, 8) and np.isfinite(codes).all()

@@ -89,31 +89,31 @@ def ramp(mpp: float, side: int = 200) -> Image:
 
 def test_a_patch_is_what_lies_about_its_place() -> None:
     image = ramp(0.5)
-    patch = cut(image, np.array([50.0, 40.0]), side_px=32, mpp=0.5)
+    patch = cut(image, xy_um=np.array([50.0, 40.0]), side_px=32, mpp=0.5)
     assert (patch == image.pixels[64:96, 84:116]).all()
-    coarse = cut(image, np.array([50.0, 40.0]), side_px=16, mpp=1.0)
+    coarse = cut(image, xy_um=np.array([50.0, 40.0]), side_px=16, mpp=1.0)
     assert np.abs(coarse[..., 0].astype(float) - (84.5 + 2 * np.arange(16))).max() <= 0.5
 
 
 @pytest.mark.parametrize("turn", range(8))
 def test_turns_are_exact(turn: int) -> None:
     image, at = ramp(0.5), np.array([50.0, 40.0])
-    plain = cut(image, at, side_px=32, mpp=0.5)
-    found = cut(image, at, side_px=32, mpp=0.5, turn=turn)
+    plain = cut(image, xy_um=at, side_px=32, mpp=0.5)
+    found = cut(image, xy_um=at, side_px=32, mpp=0.5, turn=turn)
     same = [np.rot90(each, k) for each in (plain, plain[:, ::-1]) for k in range(4)]
     assert sum((found == each).all() for each in same) == 1
-    others = [cut(image, at, side_px=32, mpp=0.5, turn=k) for k in range(8) if k != turn]
+    others = [cut(image, xy_um=at, side_px=32, mpp=0.5, turn=k) for k in range(8) if k != turn]
     assert not any((found == other).all() for other in others)
 
 
 def test_borders_are_mirrored_and_bending_keeps_the_middle() -> None:
     image = ramp(0.5)
-    edge = cut(image, np.array([0.0, 50.0]), side_px=32, mpp=0.5)
+    edge = cut(image, xy_um=np.array([0.0, 50.0]), side_px=32, mpp=0.5)
     assert (edge[:, 16:] == image.pixels[84:116, :16]).all() and edge[:, :16, 0].max() <= 17
     settings = AugmentSettings(zoom=0, bend=100.0, warp_chance=1)
     warp = draw_warp(3, settings, 64)
-    bent = cut(image, np.array([50.0, 50.0]), side_px=64, mpp=0.5, warp=warp)
-    flat = cut(image, np.array([50.0, 50.0]), side_px=64, mpp=0.5)
+    bent = cut(image, xy_um=np.array([50.0, 50.0]), side_px=64, mpp=0.5, warp=warp)
+    flat = cut(image, xy_um=np.array([50.0, 50.0]), side_px=64, mpp=0.5)
     moved = np.abs(bent[..., :2].astype(int) - flat[..., :2].astype(int))
     assert 0 < moved.max() < 25
 

@@ -225,12 +225,21 @@ def start_from(network: PyramidNet, settings: Mapping[str, Any], place: str) -> 
             where=f"net.start ({place})",
             mend=f"write settings: {{encoder: {theirs}}}",
         )
-    where = weights_at(place)
+    fill_from(encoder.body.model, place, chosen["arguments"], encoder.body.asked)
+    cfg = encoder.body.model.pretrained_cfg
+    encoder.mean.copy_(torch.tensor(cfg["mean"]).view(3, 1, 1))
+    encoder.std.copy_(torch.tensor(cfg["std"]).view(3, 1, 1))
+
+
+def fill_from(model: nn.Module, place: str, arguments: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Fill a model of timm, created with these arguments, with the weights at that place, and take over their
+    configuration (`pretrained_cfg`: mean and spread of the images)."""
+    config, where = config_of(place), weights_at(place)
     try:
         # Whole, with its own classes, timm refuses weights that lack something; as a body it would leave that random.
-        created(where, chosen["arguments"], {}, pretrained=True)
-        given = created(where, chosen["arguments"], encoder.body.asked, pretrained=True)
-        encoder.body.model.load_state_dict(given.state_dict())
+        created(where, arguments, {}, pretrained=True)
+        given = created(where, arguments, asked, pretrained=True)
+        model.load_state_dict(given.state_dict())
     except UsageError:
         raise
     except Exception as error:  # what a hub, a damaged file or a wrong shape raise has no common class
@@ -240,9 +249,14 @@ def start_from(network: PyramidNet, settings: Mapping[str, Any], place: str) -> 
             where=f"net.start ({place})",
             mend="check net.settings.arguments, and fetch or copy the files again",
         ) from error
-    cfg = given.pretrained_cfg
-    encoder.mean.copy_(torch.tensor(cfg["mean"]).view(3, 1, 1))
-    encoder.std.copy_(torch.tensor(cfg["std"]).view(3, 1, 1))
+    model.pretrained_cfg = given.pretrained_cfg
+
+
+def asked_of(name: str) -> Mapping[str, Any]:
+    """What timm is asked for codes of whole images: no classes, and of transformers images of any size."""
+    with torch.device("meta"):
+        told = created(name, {}, {"num_classes": 0}).feature_info
+    return Column.asked if len({level["reduction"] for level in told}) == 1 else {"num_classes": 0}
 
 
 def weights_at(place: str) -> str:

@@ -17,8 +17,9 @@ from geryon.nets.catalogue import find_model
 from geryon.nets.encoders import GROUP, TOPOLOGIES
 from geryon.nets.encoders.document import read_encoder
 from geryon.nets.encoders.layered import PRESETS, preset
-from geryon.nets.encoders.pooled import Pooled
+from geryon.nets.encoders.pooled import Lite, Timm
 from geryon.nets.lite import LITE0, fill_from_imagenet
+from geryon.nets.topologies import timm_
 from geryon.nets.weights import SourceDocument, read_document, read_tensors
 from geryon.train.encoders.recipe import EncoderRecipe
 from geryon.train.source import ALLOWED
@@ -55,12 +56,17 @@ def make_body(recipe: EncoderRecipe) -> Body:
     body = Body(topology=topology, settings=settings, module=module, seen_px=seen_px)
     start = chosen.start or (OWN_MODEL if chosen.body == OWN_MODEL else "")
     if start == "imagenet":
-        if not isinstance(module, Pooled) or module.backbone != "lite0":
+        if not isinstance(module, Lite):
             raise _no_start(f"{chosen.body} has no ImageNet weights")
-        fill_from_imagenet(module.get_submodule("stages"), LITE0)  # type: ignore[arg-type]
+        fill_from_imagenet(module.stages, LITE0)
         return body
     if not start:
         return body
+    if isinstance(module, Timm) and not start.endswith(".safetensors"):
+        document = timm_.read_start(start)
+        _check_use(document.use, start, recipe)
+        module.start_from(start)
+        return _began(body, document.name, document.sources, {})
     return _from_model(body, start, recipe) if chosen.body == OWN_MODEL else _from_encoder(body, Path(start), recipe)
 
 

@@ -55,7 +55,7 @@ def _head(experiment: EncoderExperiment) -> list[str]:
 
 
 def _label(one: Try) -> str:
-    return f"{one.label}, {one.count} tasks" if one.count else one.label
+    return f"{one.label}, {one.count} task{'s' if one.count > 1 else ''}" if one.count else one.label
 
 
 def _means(done: Done, task: str, figure: str) -> dict[str, tuple[list[float], np.ndarray]]:
@@ -104,7 +104,7 @@ def _count(experiment: EncoderExperiment, done: Done) -> list[str]:
             for label, (values, drawn) in means.items() if first else ():
                 if first and label != first[0]:
                     gap = float(np.mean(first[1][0]) - np.mean(values))
-                    gaps.setdefault(label.split(", ")[0], []).append((gap, span(first[1][1] - drawn)[0]))
+                    gaps.setdefault(label, []).append((gap, span(first[1][1] - drawn)[0]))
         for label, some in gaps.items():
             ahead, sure = sum(g > 0 for g, _ in some), sum(low > 0 for _, low in some)
             mean = np.mean([g for g, _ in some])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geryon.train.augment_settings import AugmentSettings
 from geryon.train.encoders.patches import Patches
 
 NEAR = 0.75
@@ -29,14 +30,32 @@ class Draw:
     seed: int
 
 
-def draw(tasks: Sequence[Patches], step: int, *, batch: int, seed: int, by_class: bool, by_task: bool) -> list[Draw]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """What batches are made from."""
+
+    tasks: tuple[Patches, ...]
+    """Places to learn from."""
+    batch: int
+    seed: int
+    side_px: int
+    mpp: float
+    augment: AugmentSettings
+    by_task: bool = True
+    by_class: bool = True
+    views: int = 1
+    pairs: bool = False
+    """Of two views, every other pair is of two places (train.encoders.draws.partners)."""
+
+
+def draw(feed: Feed, step: int) -> list[Draw]:
     """The patches of a step; places are as likely as one another where classes (or tasks) are not dealt alike."""
-    rng = np.random.default_rng([seed, step])
-    of_task = deal(rng, len(tasks), batch) if by_task else _by_size(rng, [len(t.labels) for t in tasks], batch)
+    rng, tasks, batch = np.random.default_rng([feed.seed, step]), feed.tasks, feed.batch
+    of_task = deal(rng, len(tasks), batch) if feed.by_task else _by_size(rng, [len(t.labels) for t in tasks], batch)
     places = np.zeros(batch, np.int64)
     for k, patches in enumerate(tasks):
         mine = np.flatnonzero(of_task == k)
-        if by_class:
+        if feed.by_class:
             kinds = np.unique(patches.labels)
             dealt = kinds[deal(rng, len(kinds), len(mine))]
             for kind in np.unique(dealt):
@@ -62,23 +81,21 @@ def _by_size(rng: np.random.Generator, sizes: Sequence[int], n: int) -> np.ndarr
     return np.minimum(np.searchsorted(shares, rng.random(n), side="right"), len(sizes) - 1)
 
 
-def again(draws: Sequence[Draw], step: int, *, seed: int, view: int) -> list[Draw]:
+def again(draws: Sequence[Draw], feed: Feed, step: int, *, view: int) -> list[Draw]:
     """Another view of the same places."""
-    rng = np.random.default_rng([seed, step, view])
+    rng = np.random.default_rng([feed.seed, step, view])
     return [moved(rng, each.task, each.place) for each in draws]
 
 
-def partners(draws: Sequence[Draw], tasks: Sequence[Patches], step: int, *, seed: int) -> tuple[list[Draw], np.ndarray]:
+def partners(draws: Sequence[Draw], feed: Feed, step: int) -> tuple[list[Draw], np.ndarray]:
     """Second patches of pairs, and which pairs are alike (bool [n], every other): alike is the same place again.
 
     Of those that are not, NEAR are another place of the same image where it has one, the rest of another group.
     """
-    rng = np.random.default_rng([seed, step, 1])
+    rng = np.random.default_rng([feed.seed, step, 1])
     alike = np.arange(len(draws)) % 2 == 0
-    return [
-        each if same else _unlike(rng, each, tasks)
-        for each, same in zip(again(draws, step, seed=seed, view=2), alike, strict=True)
-    ], alike
+    same = again(draws, feed, step, view=2)
+    return [same[k] if alike[k] else _unlike(rng, one, feed.tasks) for k, one in enumerate(draws)], alike
 
 
 def _unlike(rng: np.random.Generator, one: Draw, tasks: Sequence[Patches]) -> Draw:

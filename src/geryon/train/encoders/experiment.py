@@ -120,8 +120,8 @@ def tries(experiment: EncoderExperiment, *, folder: Path = Path()) -> Iterator[T
         for task in experiment.probed:
             rest = [name for name in tasks if name != task]
             for label, patch in experiment.runs.items():
-                for count in experiment.counts or (len(rest),):
-                    chosen = _first(rest, count, seed) if experiment.counts else rest
+                for count in experiment.counts or (0,):
+                    chosen = _first(rest, count, seed) if count else rest
                     recipe = _recipe(experiment, patch, seed, tasks=chosen, folder=folder)
                     yield Try(task=task, label=label, seed=seed, count=count, recipe=recipe)
             for label, patch in experiment.once.items():

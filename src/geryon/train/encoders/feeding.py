@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 
 from geryon.train.augment import augment
-from geryon.train.augment_settings import AugmentSettings
-from geryon.train.encoders.draws import Draw, again, draw, partners
-from geryon.train.encoders.patches import Patches, cut
+from geryon.train.encoders.draws import Draw, Feed, again, draw, partners
+from geryon.train.encoders.patches import cut
 from geryon.train.warp import draw_warp
 
 
@@ -29,34 +28,16 @@ class Batch:
     """bool [n]: both views are of one place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feed:
-    """What batches are made from."""
-
-    tasks: tuple[Patches, ...]
-    """Places to learn from."""
-    batch: int
-    seed: int
-    side_px: int
-    mpp: float
-    augment: AugmentSettings
-    by_task: bool = True
-    by_class: bool = True
-    views: int = 1
-    pairs: bool = False
-    """Of two views, every other pair is of two places (train.encoders.draws.partners)."""
-
-
 def make_batch(step: int, feed: Feed) -> Batch:
     """The batch of a step, from its number alone."""
     cv2.setNumThreads(1)  # patches are made by threads of ours
-    first = draw(feed.tasks, step, batch=feed.batch, seed=feed.seed, by_class=feed.by_class, by_task=feed.by_task)
+    first = draw(feed, step)
     views, alike = [first], np.ones(feed.batch, bool)
     if feed.pairs:
-        second, alike = partners(first, feed.tasks, step, seed=feed.seed)
+        second, alike = partners(first, feed, step)
         views.append(second)
     else:
-        views += [again(first, step, seed=feed.seed, view=k + 2) for k in range(feed.views - 1)]
+        views += [again(first, feed, step, view=k + 2) for k in range(feed.views - 1)]
     return Batch(
         step=step,
         views=np.stack([np.stack([patch_of(each, feed) for each in view]) for view in views]),
@@ -72,5 +53,5 @@ def patch_of(one: Draw, feed: Feed) -> np.ndarray:
     place_um = patches.xy_um[one.place] + np.array(one.move) * patches.task.jitter_um
     warp = draw_warp(one.seed, feed.augment, feed.side_px) if feed.augment.strength > 0 else None
     image = patches.images[patches.image[one.place]]
-    patch = cut(image, place_um, side_px=feed.side_px, mpp=feed.mpp, turn=one.turn, warp=warp)
+    patch = cut(image, xy_um=place_um, side_px=feed.side_px, mpp=feed.mpp, turn=one.turn, warp=warp)
     return augment(patch, np.random.default_rng(one.seed), feed.augment)

@@ -17,7 +17,7 @@ from geryon.train.checkpoints import STATE
 from geryon.train.curves_page import write_curves
 from geryon.train.encoders.bodies import Body, make_body
 from geryon.train.encoders.card import write_card
-from geryon.train.encoders.feeding import Feed
+from geryon.train.encoders.draws import Feed
 from geryon.train.encoders.loop import Trained, train
 from geryon.train.encoders.objectives import OBJECTIVES, SUPERVISED, UNTAUGHT, Asked
 from geryon.train.encoders.patches import Patches, gather, source_of

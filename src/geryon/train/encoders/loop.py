@@ -25,7 +25,8 @@ from geryon.nets.cores import usable_cores
 from geryon.train import batches, checkpoints, curves
 from geryon.train.checkpoints import Progress
 from geryon.train.course import fraction
-from geryon.train.encoders.feeding import Batch, Feed, make_batch
+from geryon.train.encoders.draws import Feed
+from geryon.train.encoders.feeding import Batch, make_batch
 from geryon.train.encoders.objectives import Seen
 from geryon.train.encoders.recipe import EncoderSettings
 from geryon.train.learner import Learner, Place, choose_place, set_up, update_average

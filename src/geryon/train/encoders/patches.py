@@ -211,7 +211,7 @@ def is_tissue(image: np.ndarray) -> np.ndarray:
 
 
 def cut(
-    image: Image, xy_um: np.ndarray, *, side_px: int, mpp: float, turn: int = 0, warp: Warp | None = None
+    image: Image, *, xy_um: np.ndarray, side_px: int, mpp: float, turn: int = 0, warp: Warp | None = None
 ) -> np.ndarray:
     """uint8 [side_px, side_px, 3]: the patch about that place (x, y) at that resolution, turned and deformed.
 
@@ -249,5 +249,5 @@ def still(patches: Patches, *, side_px: int, mpp: float) -> np.ndarray:
     """uint8 [n, side_px, side_px, 3]: all places as they are, neither moved nor changed."""
     out = np.empty((len(patches.labels), side_px, side_px, 3), np.uint8)
     for k, (image, xy_um) in enumerate(zip(patches.image, patches.xy_um, strict=True)):
-        out[k] = cut(patches.images[image], xy_um, side_px=side_px, mpp=mpp)
+        out[k] = cut(patches.images[image], xy_um=xy_um, side_px=side_px, mpp=mpp)
     return out

@@ -132,8 +132,8 @@ def differences(one: Probed, other: Probed) -> Mapping[str, tuple[float, float, 
 
 def probe_all(
     encoders: Sequence[str],
-    tasks: Sequence[str],
     *,
+    tasks: Sequence[str],
     data: Path,
     settings: ProbeSettings = ProbeSettings(),  # noqa: B008 (a frozen value)
     engine: str = "auto",

@@ -39,8 +39,8 @@ class EncoderChoice:
     """nic-64, nic-128 (the papers'), lite0, lite0-128 (EfficientNet-Lite0 over means of 2 x 2 pixels, or over all),
     geryon-s (that model's encoder), timm:NAME, mean-rgb (nothing to learn)."""
     start: str = ""
-    """Where its weights come from at first: "" (random; of geryon-s that model's), "imagenet" (lite0), or a file: of an
-    encoder with the same body, of geryon-s' a model."""
+    """Where its weights come from at first: "" (random; of geryon-s that model's), "imagenet" (lite0), a file of an
+    encoder with the same body, of geryon-s a model, of timm:NAME a folder or owner/name on the Hugging Face hub."""
     code: int = 128
     """Numbers in a code; 3 for mean-rgb."""
     objective: str = "supervised"
