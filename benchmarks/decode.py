@@ -29,7 +29,7 @@ from benchmarks.machine import Seconds, interleaved, say
 from geryon.flows.across import at_level0
 from geryon.flows.measure import Place, shape_of
 from geryon.flows.plan import cutting_of, make_plan
-from geryon.flows.segment import read_window
+from geryon.flows.reading import read_window
 from geryon.flows.stain import stain_of
 from geryon.flows.synth import synth
 from geryon.nets.model import Model, clipped, core_of, load_model

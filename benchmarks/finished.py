@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.repeated import repeated_slide
 from geryon.flows.plan import Cell, Cutting, Plan, make_plan
-from geryon.flows.segment import Options, decoded, read_window, segment_slide
+from geryon.flows.reading import read_window
+from geryon.flows.segment import Options, decoded, segment_slide
 from geryon.nets.model import HALO_PX, STEP_PX, Model, load_model
 from geryon.runtime.stream import Lanes, stream
 from geryon.slides.reader import Slide

@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.repeated import written
 from geryon import events
 from geryon.flows.plan import cutting_of, make_plan
-from geryon.flows.segment import Options, decode, read_window, segment
+from geryon.flows.reading import read_window
+from geryon.flows.segment import Options, decode, segment
 from geryon.nets.engine import MapsOfWindow
 from geryon.nets.model import HALO_PX, STEP_PX, Model, clipped, core_of, load_model
 from geryon.nets.mosaic import Mosaic

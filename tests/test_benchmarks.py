@@ -16,7 +16,7 @@ from benchmarks import machine, repeated, run_all
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
-SHARED = {"__init__", "machine", "run_all", "repeated", "finished", "nets"}
+SHARED = {"__init__", "machine", "run_all", "repeated", "finished", "nets", "virtual"}
 """Files that others use and nobody runs."""
 WRITTEN = sorted(name for name in run_all.PLANNED if find_spec(f"benchmarks.{name}"))
 QUICK = {

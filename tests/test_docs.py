@@ -23,6 +23,7 @@ from geryon.nets.engine import ENGINES
 from geryon.nets.foreign import IMPORTERS
 from geryon.slides.normalise import NORMALISERS
 from geryon.slides.reader import READERS
+from geryon.store.bags import BAGS
 from geryon.store.export import EXPORTERS
 from geryon.tasks.task import TASKS
 from geryon.train.recipe import parse_recipe
@@ -56,6 +57,7 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "tasks": plugins.names(TASKS, "geryon.tasks"),
         "measures": plugins.names(MEASURES, "geryon.measures"),
         "to": plugins.names(EXPORTERS, "geryon.exporters"),
+        "layouts": plugins.names(BAGS, "geryon.bags"),
         "normalise": ["", *plugins.names(NORMALISERS, "geryon.normalisers")],
         "engine": ["auto", *plugins.names(ENGINES, "geryon.engines")],
         "reader": plugins.names(READERS, "geryon.readers"),
@@ -88,6 +90,7 @@ def unknown_values(args: argparse.Namespace) -> list[str]:
         "geryon segment a.svs --out b --measures shape,weight",
         "geryon segment a.svs --out b --normalise vahadane",
         "geryon export b/a --to docx",
+        "geryon compress a.svs --out b --encoder mean-rgb --to h5,docx",
         "geryon import-weights hovernet a.tar --out b.safetensors",
         "geryon evaluate geryon-s --source nowhere --root a",
         "geryon info a.svs --reader magic",

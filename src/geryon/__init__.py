@@ -11,6 +11,7 @@ _PUBLIC = {
     "compress": "geryon.flows.compress:compress",
     "export": "geryon.flows.export:export",
     "fit": "geryon.train.fit:fit",
+    "fit_encoder": "geryon.train.encoders.fit:fit_encoder",
     "fit_slides": "geryon.cohort.fit:fit_slides",
     "load_encoder": "geryon.nets.encoder:load_encoder",
     "load_model": "geryon.nets.model:load_model",
@@ -26,6 +27,7 @@ __all__ = [
     "compress",
     "export",
     "fit",
+    "fit_encoder",
     "fit_slides",
     "load_encoder",
     "load_model",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from geryon.store.features import open_volume
     from geryon.store.run import read_run
     from geryon.store.tables import read_objects
+    from geryon.train.encoders.fit import fit_encoder
     from geryon.train.fit import fit
 
 

@@ -23,7 +23,7 @@ from geryon.cohort.document import read_slide_document
 from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.models import FILE
 from geryon.cohort.table import Question
-from geryon.errors import InputError, UsageError
+from geryon.errors import InputError, MissingPartError, UsageError
 from geryon.events import Warned
 from geryon.store.features import Volume
 from tests.cohort.cohorts import cohort, volume, write
@@ -115,7 +115,7 @@ def test_a_finished_run_is_left_and_another_question_refused(fitted: Path, table
     again = fit_slides(table, out=fitted, question=QUESTION, course=MEAN)
     assert again.figures["slides"]["mean"]["auc"]["value"] > 0.8
     assert {p.name: p.stat().st_mtime_ns for p in fitted.iterdir()} == before
-    for course, question in ((replace(MEAN, seeds=3), QUESTION), (MEAN, Question(time="t", event="e"))):
+    for course, question in ((replace(MEAN, seeds=3), QUESTION), (MEAN, Question(labels=("t",)))):
         with pytest.raises(UsageError, match="another table or other settings; choose another --out"):
             fit_slides(table, out=fitted, question=question, course=course)
 
@@ -197,6 +197,13 @@ def test_survival_of_patients_with_several_slides(tmp_path: Path) -> None:
     assert "Kaplan-Meier" in page and "higher risk (n = 9" in page
 
 
+def test_survival_without_lifelines_is_told_first(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lifelines", None)
+    with pytest.raises(MissingPartError, match=r'pip install "geryon\[survival\]"'):
+        fit_slides(table, out=tmp_path / "run", question=Question(time="t", event="e"), course=MEAN)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_columns_of_folds_are_kept(table: Path, tmp_path: Path) -> None:
     made = [
         {**row, "fold": "xyz"[k % 3], "features": str(table.parent / row["features"])}
@@ -227,6 +234,8 @@ def test_predict_says_whom_it_learnt_from_and_what_it_left_out(fitted: Path, tab
     assert any("without tissue: blank" in text for text in told)
     with pytest.raises(UsageError, match="no fold 9"):
         predict_slides(fitted, [table], fold=9)
+    with pytest.raises(UsageError, match="a table stands beside other slides"):
+        predict_slides(fitted, [table, table.parent / "out" / "s001"])
 
 
 def test_commands_end_with_their_codes(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,11 +101,11 @@ def test_a_signal_is_learnt(world: World, model: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "kind"), [("cnn", "binary"), ("attention", "regression"), ("mean", "survival")])
-def test_shuffled_labels_teach_nothing(world: World, model: str, kind: str) -> None:
+def test_shuffled_labels_can_not_be_foretold(world: World, model: str, kind: str) -> None:
     truth = truth_of(kind, world.signal)
-    shuffled = np.concatenate([truth[:40][np.random.default_rng(5).permutation(40)], truth[40:]])
+    shuffled = truth[np.random.default_rng(5).permutation(len(truth))]  # those that are asked about, too
     answers, target, _ = taught(world, model, kind, shuffled)
-    found = score(kind, target, truth, answers)
+    found = score(kind, target, shuffled, answers)
     chance, spread = (0.0, 0.2) if kind == "regression" else (0.5, 0.12)  # of a correlation, of an AUC, with 24 slides
     assert abs(found - chance) < 2.5 * spread
 

@@ -22,9 +22,9 @@ Rows = list[dict[str, object]]
 
 @pytest.fixture(scope="module")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve volumes, one without tissue, one of another encoder, one of another patch, a twin."""
+    """Eight volumes, one without tissue, one of another encoder, one of another patch, a twin."""
     folder = tmp_path_factory.mktemp("slides")
-    for k in range(12):
+    for k in range(8):
         volume(folder / "out", f"s{k}", 1.0, side=2)
     volume(folder / "out", "empty", 1.0, side=2, tissue=np.zeros((2, 2), bool))
     volume(folder / "out", "other", 1.0, side=2, encoder="bigan", encoder_sha256="1" * 64)
@@ -39,7 +39,7 @@ def table(slides: Path, tmp_path: Path, change: Callable[[Rows], object] = lambd
     rows: Rows = [
         {"slide": f"s{k}", "patient": f"p{k}", "features": str(slides / "out" / f"s{k}"), "y": "ab"[k % 2],
          "t": k + 1, "e": k % 2, "v": k / 7}
-        for k in range(12)
+        for k in range(8)
     ]  # fmt: skip
     change(rows)
     return write(tmp_path / "slides.csv", rows)
@@ -103,7 +103,7 @@ FAULTS = [
 def test_a_fault_is_one_sentence(slides: Path, tmp_path: Path, change, question: Question, told: str | None) -> None:
     path = table(slides, tmp_path, change)
     if told is None:
-        assert len(read_cohort(path, question).slides) == 12
+        assert len(read_cohort(path, question).slides) == 8
         return
     with pytest.raises(InputError, match=told):
         fit_slides(path, out=tmp_path / "run", question=question, course=Course(model="mean"))
@@ -146,7 +146,7 @@ def test_all_faults_are_told_at_once(slides: Path, tmp_path: Path) -> None:
 
 def test_empty_slides_are_left_out_where_that_is_asked(slides: Path, tmp_path: Path) -> None:
     cohort = read_cohort(table(slides, tmp_path, place("empty")), Question(labels=("y",), skip_empty=True))
-    assert len(cohort.slides) == 11 == len(cohort.truth) and cohort.left_out == ("s3",)
+    assert len(cohort.slides) == 7 == len(cohort.truth) and cohort.left_out == ("s3",)
     assert any("without tissue: s3" in note for note in cohort.notes)
 
 
@@ -157,7 +157,7 @@ def test_slides_are_patients_where_no_column_says_so(slides: Path, tmp_path: Pat
 
 def test_a_folder_of_volumes_takes_the_place_of_the_column(slides: Path, tmp_path: Path) -> None:
     path = table(slides, tmp_path, lambda rows: [row.pop("features") for row in rows])
-    assert len(read_cohort(path, Question(labels=("y",), features=slides / "out")).slides) == 12
+    assert len(read_cohort(path, Question(labels=("y",), features=slides / "out")).slides) == 8
     with pytest.raises(UsageError, match="give --features FOLDER"):
         read_cohort(path, LABEL)
 

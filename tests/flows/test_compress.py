@@ -6,6 +6,7 @@ import errno
 import signal
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from geryon.errors import InputError, MachineError, UsageError
 from geryon.events import Advanced, Event, Warned, nobody
 from geryon.flows import cells as cells_of_slide
 from geryon.flows import compress as story
+from geryon.flows import encode
 from geryon.flows.compress import PARTS, compress, compress_slide
 from geryon.flows.compress_options import CompressOptions
 from geryon.nets.encoder import Encoder
@@ -86,6 +88,32 @@ def test_blocks_change_nothing(tmp_path: Path, net: Encoder, monkeypatch: pytest
     monkeypatch.setattr(cells_of_slide, "BLOCK_PX", 40)
     cut = run(tmp_path / "cut", net, image, DENSE)
     assert np.allclose(cut.bag()[0], whole.bag()[0], atol=2e-3) and np.array_equal(cut.tissue, whole.tissue)
+
+
+def test_an_encoder_that_slides_gives_the_codes_of_its_patches(
+    tmp_path: Path, net: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where patches overlap by what its layers step by; patches that stand alone are encoded one by one."""
+    image, calls = picture(420, 380), []
+    mask = np.zeros((420, 380), np.uint8)
+    mask[:300, :300], mask[400:402, 10:12], mask[350:352, 360:362] = 1, 1, 1
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    assert net.dense_stride_px == 8
+    dense = type(net).dense
+    monkeypatch.setattr(type(net), "dense", lambda self, *args: calls.append(1) or dense(self, *args))
+    monkeypatch.setattr(encode, "SLID_PX", 128)
+    for turns in ("one", "eight", "mean"):
+        given = CompressOptions(mask=tmp_path / "mask.png", least_tissue=0.0, turns=turns, stride="16px")
+        slid = run(tmp_path / f"{turns} slid", net, image, given)
+        assert calls
+        with monkeypatch.context() as patch:
+            patch.setattr(encode, "_slides", lambda *_: False)
+            calls.clear()
+            plain = run(tmp_path / turns, net, image, given)
+            assert not calls
+        assert np.array_equal(slid.tissue, plain.tissue)
+        for k in range(TURNS):
+            assert np.allclose(slid.bag(k)[0], plain.bag(k)[0], atol=2e-3)
 
 
 @pytest.mark.parametrize("turn", range(TURNS))
@@ -278,6 +306,26 @@ def test_another_encoder_or_slide_is_refused_by_name(tmp_path: Path, net: Encode
         compress(tmp_path / "slide.png", out=tmp_path / "out", encoder=net, options=given)
 
 
+class Plain(ArrayReader):
+    """A slide of any size that is made where it is read."""
+
+    def __init__(self, side: int) -> None:
+        object.__setattr__(self, "image", np.broadcast_to(np.uint8(120), (side, side, 3)))
+
+
+def test_memory_does_not_follow_the_slide(tmp_path: Path, net: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells_of_slide, "BLOCK_PX", 512)
+    peaks = {}
+    for side in (1536, 1536, 4608):  # the first one warms up
+        slide = slide_of(Plain(side), name="slide", path=None, mpp=MPP, reader="image")
+        tracemalloc.start()
+        volume = compress_slide(slide, net, tmp_path / f"{side}-{len(peaks)}", options=CompressOptions(use_mask=False))
+        peaks[side] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert volume.tissue.sum() == (side // PATCH_PX) ** 2
+    assert peaks[4608] < 1.3 * peaks[1536] < 40e6
+
+
 class Torn(ArrayReader):
     """A picture of which a part can't be decoded."""
 
@@ -364,7 +412,7 @@ def test_all_faults_of_the_settings_at_once() -> None:
 class Huge:
     """An engine whose codes are larger than a float16."""
 
-    name, lanes, batch, precision = "huge", 1, 16, "float32"
+    name, lanes, batch, precision, dense_stride_px = "huge", 1, 16, "float32", None
 
     def codes(self, patches: np.ndarray) -> np.ndarray:
         return np.full((len(patches), CODE), 1e5, np.float32)

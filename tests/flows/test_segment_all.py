@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from geryon.flows.segment import Options
 from geryon.flows.segment_all import segment_all
 from geryon.nets.engines import cuda
 from geryon.slides.synthetic import SyntheticSlide
+from geryon.store.features import open_volume
 from geryon.store.run import is_whole
 
 
@@ -40,7 +42,9 @@ def test_processes_share_the_slides_and_the_files_are_those_of_one(slides: list[
     told: list[events.Event] = []
     listed = [Listed(path=slides[0], mpp=0.45), *(Listed(path=path) for path in slides[1:])]
     with pytest.raises(SomeFailedError, match="1 of 4 inputs failed, the others are done"):
-        segment_all(listed, out=tmp_path / "two", tasks=["nuclei"], options=TWO, tell=told.append)
+        segment_all(
+            listed, out=tmp_path / "two", tasks=["nuclei"], options=replace(TWO, features=True), tell=told.append
+        )
     assert "d.png" in (tmp_path / "two" / "failures.csv").read_text(encoding="utf-8")
     assert sum(isinstance(e, events.Advanced) and e.stage == "slides" for e in told) == 4
     assert any(isinstance(e, events.Warned) and "failed" in e.text for e in told)
@@ -49,13 +53,15 @@ def test_processes_share_the_slides_and_the_files_are_those_of_one(slides: list[
         events.Finished,
     ]
 
-    records = segment_all(listed[:3], out=tmp_path / "one", tasks=["nuclei"], options=ONE)
+    records = segment_all(listed[:3], out=tmp_path / "one", tasks=["nuclei"], options=replace(ONE, features=True))
     assert [record.mpp[0] for record in records] == [0.45, 0.5, 0.5]
     assert sum(record.tasks["nuclei"].objects for record in records) > 0
     for name in "abc":
         assert is_whole(tmp_path / "two" / name)
         one, two = (np.fromfile(tmp_path / f / name / "objects" / "nuclei.parquet", np.uint8) for f in ("one", "two"))
         assert np.array_equal(one, two)
+        one, two = (open_volume(tmp_path / f / name).bag()[0] for f in ("one", "two"))
+        assert len(one) and np.array_equal(one, two)
 
 
 def test_a_wrong_question_is_refused_before_any_process_starts(

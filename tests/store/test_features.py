@@ -87,7 +87,7 @@ def test_without_eight_orientations_a_turn_moves_cells_alone(tmp_path):
 
 def test_the_bytes_do_not_depend_on_how_rows_came(tmp_path):
     codes, tissue = arrays()
-    for rows in (1, 64, 75):
+    for rows in (40, 64, 75):
         write_volume(tmp_path / str(rows) / NAME, ABOUT, pieces(codes, tissue, rows), code=CODE)
     first, *others = (
         {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in tmp_path.iterdir()

@@ -49,7 +49,8 @@ def write(path: Path, document: object) -> Path:
 
 
 def test_every_shipped_experiment_can_be_read() -> None:
-    found = sorted((Path(__file__).parents[2] / "recipes" / "experiments").glob("*.yaml"))
+    every = sorted((Path(__file__).parents[2] / "recipes" / "experiments").glob("*.yaml"))
+    found = [path for path in every if not path.name.startswith("encoders_")]  # tests/train/encoders reads those
     assert len(found) >= 5
     for path in found:
         asked = read_experiment(path)

@@ -27,7 +27,7 @@ COMMANDS = {
     "slides": ("geryon.cli.slides", "learn and answer about whole slides: fit, predict, explain, needles"),
     "synth": ("geryon.cli.synth", "make a synthetic slide with exact truth"),
     "import-weights": ("geryon.cli.import_weights", "turn published weights of others into a model or an encoder"),
-    "export-weights": ("geryon.cli.export_weights", "write a model for other engines: onnx"),
+    "export-weights": ("geryon.cli.export_weights", "write a model or an encoder for other engines: onnx"),
 }
 GROUPS = ("slides",)
 """Commands that only hold others (SUBCOMMANDS in their file)."""

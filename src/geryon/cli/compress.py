@@ -10,6 +10,7 @@ from geryon.cli.names import add_names
 EPILOG = """\
 examples:
   geryon compress slide.svs --out results --encoder encoder_multitask-4.h5
+  geryon compress slides/*.svs --out results --encoder geryon-s
   geryon compress slides/*.svs --out results --encoder mean-rgb --turns mean
   geryon compress --table slides.csv --out results --encoder mine.safetensors --to h5,pt
   geryon compress slide.svs --out results --encoder encoder_multitask-4.h5 --stride 32um --dtype int8
@@ -36,7 +37,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--table", type=Path, help="CSV with a column slide, and mpp and mask where they differ from slide to slide"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--encoder", required=True, help="a name, or a file (.h5 of Keras, .safetensors)")
+    parser.add_argument(
+        "--encoder",
+        required=True,
+        help="a name, or a file (.h5 of Keras, .safetensors); of a model such as geryon-s its own encoder",
+    )
     parser.add_argument("--mpp", type=float, help="µm per pixel of the slides, where the file is silent or wrong")
     parser.add_argument("--mask", type=Path, help="your own tissue mask, 0/1 or 0/255, any scale (TIFF or PNG)")
     parser.add_argument(
@@ -66,8 +71,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="one",
         help="codes of the patch as it lies, their mean over its eight turns, or each of the eight (8 times the work)",
     )
+    parser.add_argument(
+        "--normalise",
+        default="",
+        metavar="METHOD",
+        help="macenko or reinhard, as of geryon segment (default: as it is)",
+    )
     parser.add_argument("--dtype", choices=("float16", "int8"), default="float16", help="how codes are kept")
-    add_names(parser, "--to", dest="to", help="also write these layouts: h5,pt,stamp,nic (see below)")
+    add_names(parser, "--to", dest="layouts", help="also write these layouts: h5,pt,stamp,nic (see below)")
     parser.add_argument(
         "--legacy", action="store_true", help="average patches and choose cells as the published code did"
     )
@@ -99,9 +110,10 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         allow_upsampling=args.allow_upsampling,
         is_legacy=args.legacy,
+        normalise=args.normalise,
     )
     volumes = compress_all(
-        slides, out=args.out, encoder=args.encoder, options=options, to=args.to or (), tell=args.tell
+        slides, out=args.out, encoder=args.encoder, options=options, to=args.layouts or (), tell=args.tell
     )
     for volume in volumes:
         cells = int(volume.tissue.sum())

@@ -19,9 +19,10 @@ examples:
   geryon evaluate results --source glas --root data/glas           (what geryon segment wrote: results/IMAGE/)
   geryon evaluate masks --source consep --root data/consep --classes other,inflammatory,epithelial,connective
   geryon evaluate geryon-s --source consep --root data/consep --calibrate mine.safetensors
+  geryon evaluate runs/e/nic-64.safetensors --probe glas,kather --data data --against encoder_multitask-4.h5,mean-rgb
 
 A folder of results holds IMAGE/ as segment writes it, or label maps IMAGE.png, IMAGE.npy or IMAGE.mat (inst_map).
-docs/metrics.md has the definition of every figure.
+docs/metrics.md has the definition of every figure. An encoder is scored by --probe: docs/encoder-training.md.
 """
 
 
@@ -32,7 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", help="a model (name, .safetensors file or hub:... place) or a folder of results (see below)"
     )
-    parser.add_argument("--source", required=True, help="name of the labelled source, such as glas")
+    parser.add_argument("--source", help="name of the labelled source, such as glas")
+    parser.add_argument("--probe", metavar="TASKS", help="of an encoder: patch tasks to ask its codes about, by commas")
+    parser.add_argument("--against", default="", metavar="ENCODERS", help="with --probe: others to compare it with")
     parser.add_argument("--root", type=Path, help="folder that holds the source's files (without --recipe: needed)")
     parser.add_argument("--recipe", type=Path, help="the recipe that describes the source, such as your own files")
     parser.add_argument("--data", type=Path, default=Path(), help="folder that the roots of the recipe lie in")
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from geryon.train.overlays import overlays
     from geryon.train.tables import table
 
+    if args.probe:
+        return probe(args)
     _check(args)
     source, root = source_of(args)
     cases = list(source.cases(root))
@@ -78,15 +83,36 @@ def run(args: argparse.Namespace) -> int:
     rows = result.rows + (_calibrated(args, result.pieces, look.about(chosen)) if args.calibrate else ())
     print(table(rows))
     if args.json:
-        document = {**result.document(), "rows": [row.document() for row in rows]}
-        with whole_file(args.json) as fresh:
-            fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_json(args.json, {**result.document(), "rows": [row.document() for row in rows]})
     return 0
+
+
+def probe(args: argparse.Namespace) -> int:
+    """Ask small networks on an encoder's codes about patch tasks; print the table."""
+    from geryon.train.encoders.probing import probe_all, table
+
+    encoders = [args.model, *filter(None, args.against.split(","))]
+    tell = getattr(args, "tell", None)
+    extra = {"tell": tell} if tell else {}
+    found = probe_all(encoders, tasks=args.probe.split(","), data=args.data, engine=args.engine, **extra)
+    print(table(found))
+    if args.json:
+        _write_json(args.json, {"probes": [one.document() for one in found]})
+    return 0
+
+
+def _write_json(path: Path, document: Any) -> None:
+    with whole_file(path) as fresh:
+        fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _check(args: argparse.Namespace) -> None:
     from geryon.errors import UsageError
 
+    if not args.source:
+        raise UsageError(what="--source is needed", mend="name the labelled source; for an encoder give --probe TASKS")
+    if args.against:
+        raise UsageError(what="--against is for --probe", mend="give the patch tasks too")
     is_folder = Path(args.model).is_dir()
     if args.calibrate and is_folder:
         raise UsageError(what="a folder of results can't be calibrated", mend="give the model that made them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,14 @@ examples:
   geryon fit recipes/geryon-s.yaml --out runs/a --data data --minutes 90
   geryon fit recipes/own-nuclei.yaml --check --data data
   geryon fit recipes/experiments/multi_task.yaml --out runs/multi --data data
+  geryon fit recipes/encoders/nic-64.yaml --out runs/encoder --data data
   geryon fit --show-schema
 
 OUT gets NAME.safetensors, its card NAME.md, figures by source and task (metrics.md, .csv, .json), overlays/,
 curves.html, split.json, log.csv and validation.csv. Ctrl-C keeps the state; the same command goes on from it.
 An experiment (a file with a `base` recipe) gets a folder a run, table.md and plot.svg.
+An encoder (a file with an `encoder`, docs/encoder-training.md) gets NAME.safetensors, its card and curves; an
+experiment on encoders (a file with `encoders`) what it trains, table.md and plot.svg.
 Several cards: torchrun --nproc-per-node N -m geryon fit ...
 """
 
@@ -46,14 +50,21 @@ def run(args: argparse.Namespace) -> int:
     from geryon.train import recipe
 
     if args.show_schema:
-        args.say(recipe.schema())
+        from geryon.train.encoders.recipe import EncoderRecipe
+
+        args.say(
+            json.dumps(
+                {"recipe": json.loads(recipe.schema()), "encoder": json.loads(recipe.schema(EncoderRecipe))},
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
         return 0
     if args.recipe is None or (args.out is None and not args.check):
         raise UsageError(what="a recipe and --out are needed", mend="geryon fit RECIPE --out DIR")
-    from geryon.train.experiment import is_experiment
-
-    if is_experiment(args.recipe):
-        return experiment(args)
+    kind = KINDS.get(_key_of(args.recipe))
+    if kind:
+        return kind(args)
     if args.check:
         return look(args)
 
@@ -75,14 +86,11 @@ def run(args: argparse.Namespace) -> int:
 
 def experiment(args: argparse.Namespace) -> int:
     """Do all runs of an experiment, or look for faults in their recipes."""
-    from geryon.errors import UsageError
     from geryon.train import processes
     from geryon.train.experiment import conduct, read_experiment
     from geryon.train.experiment_check import check_experiment
 
-    given = [name for name in ("pack", "samples", "minutes", "images") if getattr(args, name) is not None]
-    if given:
-        raise UsageError(what=f"--{given[0]} is for a recipe, not for an experiment", mend="write it into the base")
+    _only(args, for_what="a recipe, not for an experiment")
     asked = read_experiment(args.recipe)
     check_experiment(asked, data=args.data, tell=args.tell)
     if args.check:
@@ -96,6 +104,65 @@ def experiment(args: argparse.Namespace) -> int:
     if processes.is_first():
         args.say(table.read_text(encoding="utf-8"))
     return 0
+
+
+def encoder(args: argparse.Namespace) -> int:
+    """Train an encoder, or look for faults in its recipe."""
+    from geryon.train.encoders.fit import Where, fit_encoder
+    from geryon.train.encoders.recipe import read_encoder_recipe
+
+    _only(args, "minutes", for_what="a model's recipe, not for an encoder's")
+    recipe = read_encoder_recipe(args.recipe)
+    if args.check:
+        args.say("no faults")
+        return 0
+    with asked_to_stop() as stop:
+        where = Where(data=args.data, minutes=args.minutes, stop=stop)
+        fitted = fit_encoder(recipe, out=args.out, where=where, tell=args.tell)
+    if not fitted.whole:
+        args.say(f"stopped at step {fitted.step}; the same command goes on from there")
+        return 130
+    args.say(f"{fitted.encoder} after {fitted.step} steps (SHA-256 {fitted.sha256})")
+    return 0
+
+
+def encoders(args: argparse.Namespace) -> int:
+    """Do all trainings and probes of an experiment on encoders, or look for faults in its recipes."""
+    from geryon.train.encoders.experiment import conduct, read_encoder_experiment
+
+    _only(args, for_what="a recipe, not for an experiment")
+    asked = read_encoder_experiment(args.recipe)
+    if args.check:
+        args.say("no faults")
+        return 0
+    with asked_to_stop() as stop:
+        folder = args.recipe.parent
+        table = conduct(asked, out=args.out, data=args.data, folder=folder, tell=args.tell, stop=stop)
+    if table is None:
+        args.say("stopped; the same command goes on with the training that was not finished")
+        return 130
+    args.say(table.read_text(encoding="utf-8"))
+    return 0
+
+
+def _only(args: argparse.Namespace, *allowed: str, for_what: str) -> None:
+    """Refuse options that this kind of document does not take."""
+    from geryon.errors import UsageError
+
+    given = [n for n in ("pack", "samples", "minutes", "images") if n not in allowed and getattr(args, n) is not None]
+    if given:
+        raise UsageError(what=f"--{given[0]} is for {for_what}", mend="leave it out, or write it into the document")
+
+
+KINDS = {"base": experiment, "encoder": encoder, "encoders": encoders}
+"""What is done with a document that has the key; one without is a model's recipe."""
+
+
+def _key_of(path: Path) -> str:
+    from geryon.train.recipe import read_yaml
+
+    raw = read_yaml(path)
+    return next((key for key in KINDS if isinstance(raw, dict) and key in raw), "")
 
 
 def look(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""geryon info: what a slide or a model is, before any time is spent on it."""
+"""geryon info: what a slide, a model or an encoder is, before any time is spent on it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from geryon.errors import GeryonError, SomeFailedError
 from geryon.nets.catalogue import find_model, names_model
+from geryon.nets.encoder import encoder_weights, names_encoder
 from geryon.nets.weights import file_sha256, read_document
 from geryon.slides.reader import Slide, open_slide
 from geryon.slides.tissue import low_power, tissue_mask
@@ -21,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "given",
         nargs="+",
         metavar="SLIDE",
-        help="slide files, pictures or OME-Zarr folders; or models: names, .safetensors files, places on a hub",
+        help="slide files, pictures or OME-Zarr folders; or models and encoders: names, files, places on a hub",
     )
     parser.add_argument("--mpp", type=float, help="µm per pixel of level 0; beats what the file says")
     parser.add_argument("--reader", help="the reader to use in place of the choice by content")
@@ -30,11 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what each slide or model is; of several, those that can't be used come in a table at the end."""
+    """Print what each slide, model or encoder is; of several, those that can't be used come in a table at the end."""
     failed: list[GeryonError] = []
     for given in args.given:
         try:
-            facts, lines = _of_model(given) if is_model(given) else _of_slide(given, args)
+            facts, lines = _told(given, args)
         except GeryonError as error:
             if len(args.given) == 1:
                 raise
@@ -50,6 +51,12 @@ def run(args: argparse.Namespace) -> int:
     raise SomeFailedError(
         what=f"{len(failed)} of {len(args.given)} slides can't be used", mend="the reasons stand above, one a slide"
     )
+
+
+def _told(given: str, args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    if names_encoder(given):
+        return _of_encoder(given)
+    return _of_model(given) if is_model(given) else _of_slide(given, args)
 
 
 def is_model(given: str) -> bool:
@@ -89,6 +96,39 @@ def _of_model(given: str) -> tuple[dict[str, Any], dict[str, str]]:
         "tasks": "; ".join(name + of for name, of in classes),
         "calibrated": ", ".join(facts["calibrated"]) or "no task",
         "sources": "; ".join(sources) or "not stated",
+    }
+
+
+def encoder_facts(given: str) -> dict[str, Any]:
+    """All that an encoder says of itself, as plain values ready for JSON."""
+    document, _, sha256 = encoder_weights(given)
+    return {
+        "path": given,
+        "name": document.name,
+        "version": document.version,
+        "sha256": sha256,
+        "use": document.use,
+        "topology": document.topology,
+        "settings": dict(document.settings),
+        "mpp": document.mpp,
+        "patch_px": document.patch_px,
+        "code": document.code,
+        "training": dict(document.training),
+        "sources": [{"name": s.name, "licence": s.licence, "use": s.use} for s in document.sources],
+    }
+
+
+def _of_encoder(given: str) -> tuple[dict[str, Any], dict[str, str]]:
+    facts = encoder_facts(given)
+    side, mpp = facts["patch_px"], facts["mpp"]
+    sources = [f"{source['name']} ({source['licence']})" for source in facts["sources"]]
+    return facts, {
+        "encoder": f"{facts['name']} {facts['version']}, SHA-256 {facts['sha256']}",
+        "use": facts["use"],
+        "topology": facts["topology"],
+        "patches": f"{side} x {side} px at {mpp:g} µm/px ({side * mpp:g} µm)",
+        "code": f"{facts['code']} numbers",
+        "sources": "; ".join(sources) or "none: nothing is learnt",
     }
 
 

@@ -14,6 +14,7 @@ examples:
   geryon segment field.png --out results --mpp 0.25
   geryon segment --table slides.csv --out results
   geryon segment slide.svs --out results --labels --measures shape,stain
+  geryon segment slide.svs --out results --features
   geryon segment slide.svs --out results --normalise macenko
 
 Each slide gets a folder results/<name>/ with objects/<task>.parquet, tissue.ome.tif, quality.ome.tif and
@@ -24,7 +25,9 @@ object in objects/<task>.parquet plus 1, 0 outside. --measures adds columns to o
   shape   perimeter_um, major_axis_um, minor_axis_um, eccentricity_ratio, circularity_ratio, solidity_ratio
   stain   haematoxylin_od, haematoxylin_sd_od, eosin_od, eosin_sd_od: optical density inside the object
 Both may be asked of a slide that was finished without them: they are added, and the network does not run
-again. Then, for QuPath (measures come as measurements):
+again. --features adds features.zarr, what the network's encoder sees: 152 numbers for each 64 µm of tissue,
+for geryon slides; the same as of geryon compress --encoder geryon-s. A finished slide gets it by the encoder
+alone. Then, for QuPath (measures come as measurements):
   geryon export results/slide --to geojson
 """
 
@@ -71,6 +74,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", action="store_true", help="also write which object each pixel belongs to: labels/<task>.ome.tif"
     )
+    parser.add_argument(
+        "--features", action="store_true", help="also write what the network's encoder sees: features.zarr"
+    )
     add_names(parser, "--measures", dest="measures", help="further columns of the tables: shape,stain (see below)")
     parser.add_argument("--tile", type=int, default=1024, help="side of a kept piece in pixels; changes no result")
 
@@ -95,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         labels=args.labels,
         measures=tuple(args.measures or ()),
         normalise=args.normalise,
+        features=args.features,
     )
     records = segment_all(slides, out=args.out, model=args.model, tasks=args.tasks, options=options, tell=args.tell)
     for record in records:

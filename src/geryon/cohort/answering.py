@@ -72,17 +72,16 @@ def predict_slides(
 
 def cohort_for(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:
     """The slides of a table (one file), or volumes, as a model can be asked about them."""
-    grid = question.grid or get_kind(document.model).sees == "crops"
-    objects = bool(document.objects)
+    needs = Question(
+        features=question.features,
+        skip_empty=question.skip_empty,
+        objects=bool(document.objects),
+        grid=question.grid or get_kind(document.model).sees == "crops",
+    )
     tables = [path for path in paths if path.suffix.lower() in TABLES]
     if tables and len(paths) > 1:
         raise UsageError(what="a table stands beside other slides", mend="give one table, or volumes")
-    if not tables:
-        return cohort_of(paths, objects=objects)
-    return read_cohort(
-        paths[0],
-        Question(features=question.features, skip_empty=question.skip_empty, objects=objects, grid=grid),
-    )
+    return read_cohort(paths[0], needs) if tables else cohort_of(paths, needs)
 
 
 def check_cohort(document: SlideModelDocument, cohort: Cohort) -> None:

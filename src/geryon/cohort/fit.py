@@ -77,7 +77,7 @@ def fit_slides(
     it is."""
     table, out = Path(table), Path(out)
     kind = get_kind(course.model)
-    settings = kind.settings(course.settings)
+    settings, device = kind.settings(course.settings), _device(course.device)
     if course.model == "objects" and not question.objects:
         question = replace(question, objects=True)
     cohort = read_cohort(table, replace(question, grid=kind.sees == "crops"))
@@ -97,7 +97,7 @@ def fit_slides(
         has_turns=cohort.has_turns,
         settings=settings,
         measures=cohort.measures if cohort.measure_names else np.zeros((len(cohort.slides), 0)),
-        device=_device(course.device),
+        device=device,
     )
     seeds = list(range(1, course.seeds + 1))
     pairs = [(fold, seed) for seed in seeds for fold in sorted(set(folds))]

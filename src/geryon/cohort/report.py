@@ -187,7 +187,13 @@ def _survival(answered: Answered) -> list[str]:
             band = [(float(a), float(b)) for a, b in zip(curve.low, curve.high, strict=True)]
             label = f"{name} (n = {curve.n}, {curve.deaths} events)"
             courses.append(Course(name=label, points=points, kind="steps", band=band))
-    axes = Axes(title="Kaplan-Meier by predicted risk", x=answered.target.columns[0], y="without event", y_limits=UNIT)
+    axes = Axes(
+        title="Kaplan-Meier by predicted risk",
+        x=answered.target.columns[0],
+        y="without event",
+        x_limits=(0.0, float(time.max())),
+        y_limits=UNIT,
+    )
     return [chart(axes, courses)]
 
 

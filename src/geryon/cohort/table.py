@@ -108,7 +108,7 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     patients = columns.get(PATIENT, names)
     checks.names(names, patients, faults)
     truth = _truth(columns, target, faults) if target else np.zeros((len(names), 0))
-    folds = checks.folds(columns.get(FOLD), names, patients, faults)
+    folds = checks.folds(columns.get(FOLD) if target else None, names, patients, faults)
     cells = _cells(path, columns, question, faults)
     empty = _empty(cells, question.skip_empty, faults)
     objects = _objects(path, columns, cells, faults) if question.objects else {}
@@ -161,17 +161,19 @@ def _told(empty: Sequence[str]) -> tuple[str, ...]:
     return (f"left out, without tissue: {checks.few(empty)}",) if empty else ()
 
 
-def cohort_of(paths: Sequence[Path], *, objects: bool = False) -> Cohort:
-    """Volumes without a table, each a slide and patient of its own name; all faults in one InputError."""
+def cohort_of(paths: Sequence[Path], question: Question) -> Cohort:
+    """Volumes without a table, each a slide and patient of its own name; all faults in one InputError. Of the question
+    only what it needs of a slide counts (objects, grid)."""
     faults = checks.Faults("the slides given")
     cells: dict[str, Volume | Bag] = {}
     for path in paths:
         if (found := _opened(path, str(path), faults)) is not None:
             name = found.about.slide if isinstance(found, Volume) else found.slide
             cells[name if name not in cells else str(path)] = found
+    _flat(cells, question, faults)
     empty = _empty(cells, True, faults)
     measured: dict[str, SlideObjects] = {}
-    for name, each in cells.items() if objects else ():
+    for name, each in cells.items() if question.objects else ():
         _add_objects(measured, name, each.path.parent, faults)
     rows = [(name, name, each, 0) for name, each in cells.items() if name not in empty]
     return replace(_built(rows, measured, faults), notes=_told(empty), left_out=empty)
@@ -248,9 +250,14 @@ def _cells(
             faults.found(f"{name} and {other} are given the same {FEATURES}; a slide may stand once")
             continue
         found[name] = cells
-    if flat := [name for name, cells in found.items() if question.grid and isinstance(cells, Bag)]:
-        faults.found(f"no grid of cells in {checks.few(flat)}, which this model needs; give features.zarr for them")
+    _flat(found, question, faults)
     return found
+
+
+def _flat(cells: Mapping[str, Volume | Bag], question: Question, faults: checks.Faults) -> None:
+    """Bags are no volumes for a model that looks at places."""
+    if flat := [name for name, each in cells.items() if question.grid and isinstance(each, Bag)]:
+        faults.found(f"no grid of cells in {checks.few(flat)}, which this model needs; give features.zarr for them")
 
 
 def _place(table: Path, given: str, question: Question, name: str) -> Path | None:

@@ -28,7 +28,8 @@ class Block:
     box: Box
     """What their patches see, whole pixels of the frame in which the encoder's pixels count."""
     corners: np.ndarray
-    """int64 [n, 2]: where in the box each patch begins, row and column of its first pixel."""
+    """int64 [n, 2]: where in the box each patch begins, row and column of its first pixel; multiples of the stride."""
+    stride_px: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,4 +74,4 @@ class Cells:
         corners = cells * self.stride_px
         first, last = corners.min(axis=0), corners.max(axis=0) + self.patch_px
         box = Box(self.work, float(first[1]), float(first[0]), float(last[1]), float(last[0]))
-        return Block(tile, cells, box, corners - first)
+        return Block(tile, cells, box, corners - first, self.stride_px)

@@ -18,13 +18,19 @@ from geryon.flows.cells import Block, Cells, Tile
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.encode import Encoded, encode
 from geryon.flows.question import digest_of, question_of_slide
+from geryon.flows.windowed import WindowCodes, encode_windows, question_of_windows
 from geryon.nets.cores import usable_cores
 from geryon.nets.encoder import Encoder, load_encoder
+from geryon.nets.model import CELL_PX
 from geryon.runtime.stream import Lanes, stream
 from geryon.slides.coverage import tissue_shares
+from geryon.slides.normalise import Normalised, normalised
 from geryon.slides.reader import GRID_WITHIN, Slide, open_slide
 from geryon.slides.salvage import Salvaged, salvaged
+from geryon.slides.tissue import LowPower, low_power, read_mask, tissue_mask
 from geryon.space import units
+from geryon.space.turns import TURNS
+from geryon.space.windows import Tiling
 from geryon.store.features import NAME, About, Piece, Volume, open_volume, side_of_chunk, write_volume
 from geryon.store.parts import Parts
 
@@ -47,7 +53,9 @@ def compress(
     options: CompressOptions | None = None,
     tell: events.Tell = events.nobody,
 ) -> Volume:
-    """Encode the tissue of a slide, patch by patch, into OUT/<slide>/features.zarr; return it, open.
+    """Encode the tissue of a slide into OUT/<slide>/features.zarr; return it, open.
+
+    Patch by patch, but for a model's own encoder, which sees windows (flows/windowed.py).
 
     A finished volume is never made again: it is returned as it is, and another encoder or other settings for its
     folder are a UsageError. An interrupted run goes on where it stopped and gives the same bytes. InputError where the
@@ -64,18 +72,22 @@ def compress_slide(
 ) -> Volume:
     """The same for an open slide and a loaded encoder."""
     about = about_slide(slide, net, options)
-    if whole := _whole(folder, about):
+    if whole := whole_volume(folder, about):
         return whole
-    for text in about.warnings:
+    stain = _stain(slide, options)
+    for text in (*about.warnings, *([stain.warning] if stain.warning else ())):
         tell(events.Warned(text=text))
-    job = Job(slide=slide, net=net, about=about, cells=plan_cells(slide, net, about, options), options=options)
+    cells = plan_cells(slide, net, about, options)
+    job = Job(slide=slide, net=net, about=about, cells=cells, options=options, stain=stain)
     with Parts(folder, key=job.key, name=PARTS, tell=tell) as parts:
-        if not _whole(folder, about):  # another process may have been faster
-            _encode_tiles(job, parts, tell)
-            warnings = (*about.warnings, *_told(_lost_cells(job, parts)))
-            code, dtype = net.code, options.dtype
-            pieces = _pieces(job, parts)
-            write_volume(folder / NAME, replace(about, warnings=warnings), pieces, code=code, dtype=dtype)
+        if not whole_volume(folder, about):  # another process may have been faster
+            if net.model:
+                codes = codes_by_window(job, parts, options.windows or net.model.window_px())
+                encode_windows(slide, net=net.model, codes=codes, turns=options.turns, change=stain, tell=tell)
+                write_windows(folder, job, codes)
+            else:
+                _encode_tiles(job, parts, tell)
+                _write(folder, job, _lost_cells(job, parts), _pieces(job, parts))
         parts.finish()
     volume = open_volume(folder)
     if not volume.tissue.any():
@@ -92,6 +104,8 @@ class Job:
     about: About
     cells: Cells
     options: CompressOptions
+    stain: Normalised = Normalised()
+    """What becomes of the pixels before the encoder sees them."""
 
     @property
     def key(self) -> str:
@@ -119,6 +133,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
         warnings.append(f"the encoder learnt at {net.mpp:g} µm/px and is shown {asked_mpp:g} µm/px, as asked")
     mpp = slide.grid_mpp(asked_mpp)
     width, height = slide.size
+    sight = question_of_windows(net.model, options, options.stride_px(net, mpp))
     return About(
         slide=slide.name,
         width_level0=width,
@@ -133,15 +148,17 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
         version=__version__,
         turns=options.turns,
         is_legacy=options.is_legacy,
-        question={**question_of_slide(slide), "encoder": net.sha256, **options.question(net)},
+        question={**question_of_slide(slide), "encoder": net.sha256, **options.question(net), **sight},
         warnings=tuple(warnings),
     )
 
 
-def plan_cells(slide: Slide, net: Encoder, about: About, options: CompressOptions) -> Cells:
+def plan_cells(
+    slide: Slide, net: Encoder, about: About, options: CompressOptions, seen: LowPower | None = None
+) -> Cells:
     """The cells whose patch is tissue to a large enough share."""
     grid = about.grid
-    shares = tissue_shares(slide, grid, asked=options.uses_mask, given=options.mask)
+    shares = tissue_shares(slide, grid, asked=options.uses_mask, given=options.mask, seen=seen)
     asked = shares > options.least_share
     if options.is_legacy:
         rows, columns = grid.whole_cells
@@ -156,7 +173,7 @@ def plan_cells(slide: Slide, net: Encoder, about: About, options: CompressOption
     )
 
 
-def _whole(folder: Path, about: About) -> Volume | None:
+def whole_volume(folder: Path, about: About) -> Volume | None:
     """The finished volume in the folder, None where there is none; UsageError where it answers another question."""
     if not (folder / NAME).exists():
         return None
@@ -176,6 +193,35 @@ def _whole(folder: Path, about: About) -> Volume | None:
     return volume
 
 
+def _write(folder: Path, job: Job, lost: np.ndarray, pieces: Iterator[Piece]) -> None:
+    """The volume, from the pieces and the cells that could not be read (int64 [n, 2]); InputError where none could."""
+    if len(lost) and len(lost) == np.count_nonzero(job.cells.asked):
+        raise InputError(
+            what=f"none of its {len(lost)} cells could be read",
+            where=str(job.slide.path or job.slide.name),
+            mend="copy it anew",
+        )
+    stain = [job.stain.warning] if job.stain.warning else []
+    about = replace(job.about, warnings=(*job.about.warnings, *stain, *_told(lost)))
+    write_volume(folder / NAME, about, pieces, code=job.net.code, dtype=job.options.dtype)
+
+
+def codes_by_window(job: Job, parts: Parts, windows: tuple[int, int]) -> WindowCodes:
+    """What is kept of the codes of a model's own encoder; `windows` are core and halo in pixels."""
+    step, halo = windows
+    dtype = "float16" if job.options.dtype == "float16" else "float32"
+    tiling = Tiling(frame=job.cells.work, step=step, cell=min(CELL_PX, step))
+    return WindowCodes(
+        windows=tiling, halo_px=halo, asked=job.cells.asked, parts=parts, encoder=job.net.name, dtype=dtype
+    )
+
+
+def write_windows(folder: Path, job: Job, codes: WindowCodes) -> None:
+    """The volume from what is kept of the windows; InputError where no cell could be read."""
+    turns = TURNS if job.options.turns == "eight" else 1
+    _write(folder, job, codes.lost(), codes.pieces(job.cells.side, job.net.code, turns))
+
+
 def _encode_tiles(job: Job, parts: Parts, tell: events.Tell) -> None:
     began = perf_counter()
     cells, net = job.cells, job.net
@@ -186,11 +232,10 @@ def _encode_tiles(job: Job, parts: Parts, tell: events.Tell) -> None:
     total = int(np.count_nonzero(cells.asked))
     left = sum(int(np.count_nonzero(cells.asked[cells.in_tile(tile)])) for tile in todo)
     tell(events.Started(stage="compress", total=total, unit="cells", done=total - left))
-    if not total:
-        return
 
     def read(block: Block) -> tuple[Block, Salvaged]:
-        return block, salvaged(job.slide, block.box, UNREADABLE_PX)
+        seen = salvaged(job.slide, block.box, UNREADABLE_PX)
+        return block, replace(seen, image=job.stain(seen.image))
 
     def work(batch: Sequence[tuple[Block, Salvaged]]) -> list[Encoded]:
         return [encode(net, block, seen, job.options) for block, seen in batch]
@@ -225,17 +270,10 @@ def _keep(parts: Parts, tile: Tile, found: Sequence[Encoded], dtype: str) -> Non
 
 
 def _lost_cells(job: Job, parts: Parts) -> np.ndarray:
-    """int64 [n, 2]: the cells that could not be read; InputError where none could."""
+    """int64 [n, 2]: the cells that could not be read."""
     names = [LOST + part_name(tile) for tile in job.cells.tiles()]
     found = [parts.read(name, "lost")["cells"] for name in names if parts.has(name)]
-    lost = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
-    if len(lost) and len(lost) == np.count_nonzero(job.cells.asked):
-        raise InputError(
-            what=f"none of its {len(lost)} cells could be read",
-            where=str(job.slide.path or job.slide.name),
-            mend="copy it anew",
-        )
-    return lost
+    return np.concatenate([np.zeros((0, 2), np.int64), *found])
 
 
 def _pieces(job: Job, parts: Parts) -> Iterator[Piece]:
@@ -256,6 +294,14 @@ def _pieces(job: Job, parts: Parts) -> Iterator[Piece]:
             top=rows.start,
             left=columns.start,
         )
+
+
+def _stain(slide: Slide, options: CompressOptions) -> Normalised:
+    if not options.normalise:
+        return Normalised()
+    seen = low_power(slide)
+    tissue = read_mask(options.mask, slide) if options.mask else tissue_mask(slide, seen)
+    return normalised(slide, tissue, seen, options.normalise)
 
 
 def _told(lost: np.ndarray) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geryon.errors import UsageError
-from geryon.flows.question import Question, digest_of
+from geryon.flows.question import Question, digest_of, normalisation
 from geryon.nets.encoder import Encoder
 from geryon.slides.identity import fingerprint
+from geryon.slides.normalise import get_normaliser
 from geryon.space import units
 from geryon.store.features import DTYPES
 
@@ -48,6 +49,12 @@ class CompressOptions:
     is_legacy: bool = False
     """Whether patches are averaged, and cells chosen, as the published code does it (docs/compress.md)."""
 
+    windows: tuple[int, int] | None = None
+    """Core and halo in pixels of the windows that a model's own encoder sees; None: the model's default ones."""
+    normalise: str = ""
+    """How the slide's stain is made like that of training images first: a name in slides.normalise.NORMALISERS, "" for
+    not at all."""
+
     def __post_init__(self) -> None:
         faults = [f"{name} {text!r}" for name, text in self._lengths() if text and not _is_length(text)]
         if self.turns not in ORIENTATIONS:
@@ -59,6 +66,8 @@ class CompressOptions:
         if faults:
             mend = "lengths are such as 64um or 128px; docs/compress.md has all settings"
             raise UsageError(what=f"there is no {', and no '.join(faults)}", mend=mend)
+        if self.normalise:
+            get_normaliser(self.normalise)
 
     @property
     def least_share(self) -> float:
@@ -93,7 +102,7 @@ class CompressOptions:
             "kind of numbers": self.dtype,
             "rule (--legacy)": self.is_legacy,
         }
-        return {name: digest_of(value) for name, value in cells.items()}
+        return {name: digest_of(value) for name, value in cells.items()} | dict(normalisation(self.normalise))
 
     def _lengths(self) -> tuple[tuple[str, str], ...]:
         return ("patch", self.patch), ("stride", self.stride)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,12 @@ from geryon.flows.compress_options import ORIENTATIONS, CompressOptions
 from geryon.nets.encoder import Encoder
 from geryon.slides.salvage import Salvaged
 from geryon.space.arrays import Image
-from geryon.space.turns import TURNS, turned
+from geryon.space.turns import turned, turned_back
 
 HALF_MOST = 65504.0
 """The largest number that a float16 holds."""
+SLID_PX = 1024
+"""Side of the windows over which an encoder slides: it holds about 60 bytes a pixel meanwhile, in each lane."""
 GLASS = 245
 """Without a mask the published code takes a patch for glass when the mean of its pixels is at least this."""
 
@@ -46,18 +48,50 @@ def encode(net: Encoder, block: Block, seen: Salvaged, options: CompressOptions)
     if options.drops_glass:
         kept = np.array([_brightness(_cut(seen.image, c, side), halves) < GLASS for c in corners], bool)
         cells, corners = cells[kept], corners[kept]
-    patches = (_legacy(p) if halves else p for p in (_cut(seen.image, c, side) for c in corners))
-    codes = [_codes(net, batch, options.turns) for batch in _batches(patches, net.batch)]
-    count = TURNS if options.turns == "eight" else 1
-    whole = np.concatenate(codes, axis=1) if codes else np.zeros((count, 0, net.code), np.float32)
-    _refuse_other_numbers(net, whole, options.dtype)
-    return Encoded(cells, whole, block.cells[is_lost], seen.fault if is_lost.any() else None)
+    ways = ORIENTATIONS[options.turns]
+    if not halves and _slides(net, block.stride_px):
+        codes = _slid(net, seen.image, corners, block.stride_px, ways)
+    else:
+        patches = (_cut(seen.image, corner, side) for corner in corners)
+        codes = _one_by_one(net, map(_legacy, patches) if halves else patches, ways)
+    if options.turns == "mean":
+        codes = codes.mean(axis=0, keepdims=True, dtype=np.float32)
+    refuse_other_numbers(net.name, codes, options.dtype)
+    return Encoded(cells, codes, block.cells[is_lost], seen.fault if is_lost.any() else None)
 
 
-def _codes(net: Encoder, patches: Sequence[Image], turns: str) -> np.ndarray:
+def _one_by_one(net: Encoder, patches: Iterable[Image], ways: int) -> np.ndarray:
     """float32 [turn, n, code]"""
-    codes = np.stack([net(np.stack([turned(p, k) for p in patches])) for k in range(ORIENTATIONS[turns])])
-    return codes.mean(axis=0, keepdims=True, dtype=np.float32) if turns == "mean" else codes
+    codes = [
+        np.stack([net(np.stack([turned(p, k) for p in batch])) for k in range(ways)])
+        for batch in _batches(patches, net.batch)
+    ]
+    return np.concatenate(codes, axis=1) if codes else np.zeros((ways, 0, net.code), np.float32)
+
+
+def _slides(net: Encoder, stride_px: int) -> bool:
+    """Whether overlapping patches may share what the encoder computes of them."""
+    unit = net.dense_stride_px
+    return unit is not None and stride_px < net.patch_px and stride_px % unit == 0
+
+
+def _slid(net: Encoder, image: Image, corners: np.ndarray, stride_px: int, ways: int) -> np.ndarray:
+    """The same codes from windows of several patches, but for patches that stand so alone that they are cheaper."""
+    side = net.patch_px
+    codes = np.zeros((ways, len(corners), net.code), np.float32)
+    windows = corners // max(stride_px, SLID_PX // stride_px * stride_px)
+    for window in np.unique(windows, axis=0):
+        mine = np.flatnonzero((windows == window).all(axis=1))
+        (top, left), (bottom, right) = corners[mine].min(axis=0), corners[mine].max(axis=0) + side
+        part = image[top:bottom, left:right]
+        if len(mine) * side**2 <= part.shape[0] * part.shape[1]:
+            codes[:, mine] = _one_by_one(net, (_cut(image, corner, side) for corner in corners[mine]), ways)
+            continue
+        at = tuple(((corners[mine] - (top, left)) // stride_px).T)
+        for k in range(ways):
+            grid = net.dense(np.ascontiguousarray(turned(part, k)), stride_px)
+            codes[k, mine] = turned_back(grid, k)[at]
+    return codes
 
 
 def _cut(image: Image, corner: np.ndarray, side: int) -> Image:
@@ -65,7 +99,7 @@ def _cut(image: Image, corner: np.ndarray, side: int) -> Image:
     return image[y : y + side, x : x + side]
 
 
-def _batches(patches: Iterator[Image], size: int) -> Iterator[list[Image]]:
+def _batches(patches: Iterable[Image], size: int) -> Iterator[list[Image]]:
     held: list[Image] = []
     for patch in patches:
         held.append(patch)
@@ -98,9 +132,10 @@ def _brightness(patch: Image, halves: bool) -> float:
     return float((_halved(patch) if halves else patch).mean())
 
 
-def _refuse_other_numbers(net: Encoder, codes: np.ndarray, dtype: str) -> None:
+def refuse_other_numbers(encoder: str, codes: np.ndarray, dtype: str) -> None:
+    """InputError where codes of that encoder can't be kept so."""
     if not np.isfinite(codes).all():
-        raise InputError(what="gives codes that are no numbers", where=net.name, mend="choose another encoder")
+        raise InputError(what="gives codes that are no numbers", where=encoder, mend="choose another encoder")
     if dtype == "float16" and np.abs(codes).max(initial=0.0) > HALF_MOST:
         what = f"gives numbers above {HALF_MOST:g}, more than a float16 holds"
-        raise InputError(what=what, where=net.name, mend="keep them with --dtype int8")
+        raise InputError(what=what, where=encoder, mend="keep them with --dtype int8")

@@ -20,12 +20,15 @@ from geryon.flows.work import IN_PART, UNREADABLE, Look, Work, part_name
 from geryon.flows.writing import AT_ONCE, write_tasks
 from geryon.nets.model import frame_of
 from geryon.slides.quality import quality
+from geryon.store.features import NAME
 from geryon.store.parts import Parts
 from geryon.store.rasters import write_quality
 from geryon.store.run import ModelUsed, RunRecord, TaskDone, write_run
 from geryon.tasks.task import Task
 
 QUALITY = "quality.ome.tif"
+FEATURES = "features"
+"""What the volume of codes is called in run.json's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Ending:
 
     clock: Mapping[str, float]
     extras: Extras
+    features: bool = False
+    """Whether features.zarr stands beside the tables."""
     tell: events.Tell
 
 
@@ -50,6 +55,7 @@ def write_results(work: Work, parts: Parts, look: Look, ending: Ending) -> RunRe
         is_over.set()
         pool.shutdown(wait=True, cancel_futures=True)
     files = {w.key: w.file for w in written.values()} | {"quality": QUALITY}
+    files |= {FEATURES: NAME} if ending.features else {}
     seconds = {**ending.clock, "write": perf_counter() - began}
     kept = parts.names()
     lost = Lost(

@@ -28,6 +28,11 @@ class Cutting:
     tile_px: int = 1024
     """Side of a tile, the piece that is decoded and kept; changes nothing in the result."""
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """Core and halo of a network window."""
+        return self.window_px, self.halo_px
+
 
 def cutting_of(net: Model, *, windows: str = "default", tile_px: int = 1024) -> Cutting:
     """The model's windows of that name, and tiles of that side; UsageError where tiles can't be so."""
@@ -77,10 +82,13 @@ class Plan:
         return {tile: [w for w in self.windows.meeting(box) if w in kept] for tile, box in boxes.items()}
 
     def needed(self, tiles: Iterable[Cell]) -> list[Cell]:
-        """The kept windows that these tiles look at, line by line along the shorter side of the slide."""
-        seen = {window for windows in self.looked_at(tiles).values() for window in windows}
+        """The kept windows that these tiles look at, in order."""
+        return self.in_order({window for windows in self.looked_at(tiles).values() for window in windows})
+
+    def in_order(self, windows: Iterable[Cell]) -> list[Cell]:
+        """Windows line by line along the shorter side of the slide."""
         is_wide = self.windows.columns > self.windows.rows
-        return sorted(seen, key=lambda cell: cell[::-1] if is_wide else cell)
+        return sorted(windows, key=lambda cell: cell[::-1] if is_wide else cell)
 
     def most_windows(self, ahead: int) -> int:
         """How many windows have to be held where tiles are decoded as soon as they can be, and so many come ahead.

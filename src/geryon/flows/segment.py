@@ -14,30 +14,31 @@ from typing import Any
 import numpy as np
 
 from geryon import events
-from geryon.errors import InputError
+from geryon.errors import InputError, UsageError
+from geryon.flows.compress import codes_by_window, write_windows
+from geryon.flows.compress_options import CompressOptions
 from geryon.flows.extras import Extras, complete
+from geryon.flows.features import add_features, features_job
 from geryon.flows.finish import Ending, write_results
 from geryon.flows.measure import get_measures
 from geryon.flows.pieces import packed
 from geryon.flows.plan import Cell, Cutting, Plan, cutting_of, make_plan
 from geryon.flows.question import Question, normalisation, question, refuse_another
+from geryon.flows.reading import read_window, said_of_loss
+from geryon.flows.windowed import WindowCodes
 from geryon.flows.work import Look, Work, digest, lost_names, part_name
 from geryon.nets.cores import usable_cores
-from geryon.nets.model import Model, clipped, core_of, load_model, mirrored
+from geryon.nets.model import Model, clipped, core_of, load_model
 from geryon.nets.mosaic import Mosaic
+from geryon.nets.topologies import FEATURES
 from geryon.runtime.stream import Lanes, stream
 from geryon.slides.normalise import get_normaliser, normalised
 from geryon.slides.reader import Slide, open_slide
-from geryon.slides.salvage import Salvaged, salvaged
 from geryon.slides.tissue import low_power, tissue_mask, window_mask
-from geryon.space import units
 from geryon.space.boxes import Box
-from geryon.space.windows import Window
 from geryon.store.parts import Parts
 from geryon.store.run import RunRecord, is_whole, read_run, withdraw_run
 
-UNREADABLE_PX = 128
-"""Side of the blocks in which a damaged window is read: what scanners write as one tile, at half a micrometre."""
 WINDOWS_AHEAD = 4
 """Windows a lane that may come while tiles wait to be decoded, so that no lane runs dry."""
 Maps = dict[str, np.ndarray]
@@ -66,6 +67,8 @@ class Options:
     """Whether labels/<task>.ome.tif is written too: which object each pixel belongs to."""
     measures: tuple[str, ...] = ()
     """Names of further columns of the tables ("shape", "stain"; flows.measure.MEASURES)."""
+    features: bool = False
+    """Whether features.zarr is written too: what the network's encoder sees, a code for each cell of 64 µm."""
     normalise: str = ""
     """How the slide's stain is made like that of the training images before the network sees it: a name in
     slides.normalise.NORMALISERS, "" for not at all."""
@@ -84,6 +87,17 @@ class Options:
         asked = question(slide, net, self.cutting_for(net), mask=self.mask, use_mask=self.use_mask)
         return {**asked, **normalisation(self.normalise)}
 
+    def compress_options(self, net: Model) -> CompressOptions:
+        """Those under which compress makes the same features."""
+        return CompressOptions(
+            mpp=self.mpp,
+            mask=self.mask,
+            use_mask=self.use_mask,
+            engine=self.engine,
+            windows=self.cutting_for(net).window,
+            normalise=self.normalise,
+        )
+
     @property
     def extras(self) -> Extras:
         """Labels and measures, which a finished slide can be given later."""
@@ -101,18 +115,33 @@ def segment(
 ) -> RunRecord:
     """Find every object of every task in one pass over a slide; return the record of the run.
 
-    Of a finished slide nothing is made again; label maps and measures that it lacks are added without the network. An
-    interrupted one goes on where it stopped and gives the same bytes.
+    Of a finished slide nothing is made again; label maps and measures that it lacks are added without the network, and
+    features by its encoder alone. An interrupted one goes on where it stopped and gives the same bytes.
     """
     options = options or Options()
     with open_slide(path, mpp=options.mpp) as slide:
         folder = Path(out) / slide.name
-        net = model.only(tasks) if isinstance(model, Model) else load_model(model, engine=options.engine, tasks=tasks)
+        net = _model(model, tasks, options)
         if is_whole(folder):
             record = read_run(folder)
             refuse_another(record, options.question(slide, net), net)
-            return complete(slide, record, options.extras, tell)
+            record = complete(slide, record, options.extras, tell)
+            if not options.features:
+                return record
+            return add_features(slide, net, record, options.compress_options(net), tell)
         return segment_slide(slide, net, folder, options=options, tell=tell)
+
+
+def _model(model: str | Path | Model, tasks: Sequence[str] | str | None, options: Options) -> Model:
+    if not isinstance(model, Model):
+        return load_model(model, engine=options.engine, tasks=tasks, features=options.features)
+    if options.features and not model.gives_features:
+        raise UsageError(
+            what="the model was loaded without its features",
+            where=model.document.name,
+            mend="load it with load_model(..., features=True)",
+        )
+    return model.only(tasks)
 
 
 def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, tell: events.Tell) -> RunRecord:
@@ -132,19 +161,26 @@ def segment_slide(slide: Slide, net: Model, folder: Path, *, options: Options, t
     clock = {"look": perf_counter() - began}
     asked = options.question(slide, net)
     work = Work(slide=slide, net=net, plan=plan, folder=folder, question=asked, stain=stain)
+    job = features_job(work, options.compress_options(net), seen) if options.features else None
     with Parts(folder, key=digest(work), tell=tell) as parts:
         withdraw_run(folder)
-        _decode_tiles(work, parts, tell)
+        codes = codes_by_window(job, parts, plan.cutting.window) if job else None
+        _decode_tiles(work, parts, codes, tell)
         clock["windows"] = perf_counter() - began - clock["look"]
-        return write_results(work, parts, look, Ending(clock=clock, extras=options.extras, tell=tell))
+        if job and codes:
+            write_windows(folder, job, codes)
+        ending = Ending(clock=clock, extras=options.extras, features=options.features, tell=tell)
+        return write_results(work, parts, look, ending)
 
 
-def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
+def _decode_tiles(work: Work, parts: Parts, codes: WindowCodes | None, tell: events.Tell) -> None:
     began = perf_counter()
     slide, net, plan = work.slide, work.net, work.plan
     _forget_lost(plan, parts)
     todo = [cell for cell in plan.cells if not parts.has(part_name(cell))]
-    windows = plan.needed(todo)
+    unseen = set(codes.missing()) if codes else set()
+    windows = plan.in_order(unseen.union(plan.needed(todo)))
+    unreadable: dict[Cell, np.ndarray] = {}
     tell(events.Started(stage="segment", total=len(plan.kept), unit="windows", done=len(plan.kept) - len(windows)))
 
     def read(cell: Cell) -> tuple[np.ndarray | None, Box]:
@@ -153,12 +189,12 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
         if seen.fault is None:
             return work.stain(seen.image), window.outer
         # A bad place costs itself, and a window only where nothing of its core is left; kept, told and counted.
-        lost = seen.unreadable[window.core_in_outer]
+        lost = unreadable[cell] = seen.unreadable[window.core_in_outer]
         is_left_out = bool(lost.all())
         whole, in_part = lost_names(cell)
         lost_px = np.array(np.count_nonzero(lost))
         parts.keep(whole if is_left_out else in_part, {"window": {"cell": np.array(cell), "lost_px": lost_px}})
-        tell(events.Warned(text=_lost(seen, lost, window)))
+        tell(events.Warned(text=said_of_loss(seen, lost, window)))
         return None if is_left_out else work.stain(seen.image), window.outer
 
     def predict(batch: Sequence[tuple[np.ndarray | None, Box]]) -> Sequence[Maps | None]:
@@ -166,12 +202,19 @@ def _decode_tiles(work: Work, parts: Parts, tell: events.Tell) -> None:
         found = iter(net.maps([image for image, _ in whole], [outer for _, outer in whole]) if whole else [])
         return [None if image is None else next(found) for image, _ in batch]
 
+    def with_codes(found: Iterator[tuple[Cell, Maps | None]]) -> Iterator[tuple[Cell, Maps | None]]:
+        for cell, maps in found:
+            features = maps.pop(FEATURES.name, None) if maps else None
+            if codes and cell in unseen:
+                codes.keep_seen(cell, features, unreadable.pop(cell, None))
+            yield cell, maps
+
     # A card has few lanes, but all cores may read and decode for it.
     lanes = Lanes(readers=usable_cores(), workers=net.engine.lanes, batch=net.engine.batch)
     # Closed here, whatever happens: a thread that still reads when the slide is closed would find its window damaged.
     with (
         closing(stream(windows, read, predict, lanes)) as maps,
-        closing(decoded(net, plan, todo, _told(maps, plan, tell))) as tiles,
+        closing(decoded(net, plan, todo, with_codes(_told(maps, plan, tell)))) as tiles,
     ):
         for cell, found in tiles:
             parts.keep(part_name(cell), packed(found))
@@ -211,8 +254,9 @@ def decoded(
 ) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
     """Each tile with what its tasks find in it, as soon as the windows it looks at are there.
 
-    `maps` come in the order of `plan.needed`, None for a window that could not be read. A window is let go of when
-    the last tile that looks at it is decoded; Plan.most_windows says how many are held.
+    `maps` come in the order of the plan, None for a window that could not be read; those that no tile looks at are
+    passed over. A window is let go of when the last tile that looks at it is decoded; Plan.most_windows says how many
+    are held.
     """
     mosaic = Mosaic(plan.windows, net.tasks)
     looked_at = plan.looked_at(todo)
@@ -237,10 +281,10 @@ def decoded(
     pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
     try:
         for window, found in maps:
-            if found is not None:
+            if found is not None and window in lookers:
                 place = plan.window(window)
                 mosaic.put(window, clipped(core_of(found, place), place))
-            for tile in sorted(lookers[window]):
+            for tile in sorted(lookers.get(window, ())):
                 awaited[tile] -= 1
                 if not awaited[tile]:
                     under_way.append((tile, pool.submit(decode, net, plan, mosaic, tile)))
@@ -256,29 +300,6 @@ def decode(net: Model, plan: Plan, mosaic: Mosaic, cell: Cell) -> dict[str, Any]
     """What each task finds in a tile."""
     windows = {task.name: plan.tile(cell, task) for task in net.tasks}
     return {t.name: t.decode(mosaic.region(t, windows[t.name]), windows[t.name], t) for t in net.tasks}
-
-
-def read_window(slide: Slide, outer: Box) -> Salvaged:
-    """A window as far as it can be read, white elsewhere; outside the slide it is mirrored at the slide's border."""
-    frame = outer.frame
-    right, bottom = int(np.ceil(frame.width - 1e-6)), int(np.ceil(frame.height - 1e-6))
-    x0, y0, x1, y1 = (round(edge) for edge in (outer.xmin, outer.ymin, outer.xmax, outer.ymax))
-    inside = Box(frame, max(0, x0), max(0, y0), min(right, x1), min(bottom, y1))
-    seen = salvaged(slide, inside, UNREADABLE_PX)
-    past = max(0, -y0), max(0, y1 - bottom), max(0, -x0), max(0, x1 - right)
-    image = mirrored(seen.image, past)
-    if seen.fault is None:
-        return Salvaged(image, np.broadcast_to(np.False_, image.shape[:2]), None)
-    return Salvaged(image, mirrored(seen.unreadable.view(np.uint8), past).view(bool), seen.fault)
-
-
-def _lost(seen: Salvaged, lost: np.ndarray, window: Window) -> str:
-    if lost.all():
-        return f"left out: {seen.fault}"
-    if not lost.any():
-        return f"a window's halo can't be read in part, and counts as empty glass there: {seen.fault}"
-    lost_mm2 = np.count_nonzero(lost) * units.um(1.0, window.frame.mpp_x) ** 2 / 1e6
-    return f"{lost_mm2:.4f} mm² of a window ({lost.mean():.0%}) can't be read and count as empty glass: {seen.fault}"
 
 
 def _told(

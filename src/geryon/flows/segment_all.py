@@ -55,7 +55,7 @@ def segment_all(
         refuse_unknown(engines)
     if len(engines) > 1 and len(listed) > 1:
         return _beside(listed, asked, engines[: len(listed)], tell)
-    net = load_model(model, engine=engines[0], tasks=tasks)
+    net = load_model(model, engine=engines[0], tasks=tasks, features=asked.options.features)
     own = {slide.path: slide for slide in listed}
 
     def one(path: Path) -> RunRecord:
@@ -68,7 +68,8 @@ def _beside(slides: Sequence[Listed], asked: Asked, engines: Sequence[str], tell
     """A process an engine; each takes the next slide when it is done with one."""
     paths, began = [slide.path for slide in slides], perf_counter()
     refuse_twins(paths, name_of)
-    load_model(asked.model, engine="cpu", tasks=asked.tasks)  # what is wrong with the question is said once, here
+    # What is wrong with the question is said once, here.
+    load_model(asked.model, engine="cpu", tasks=asked.tasks, features=asked.options.features)
 
     def advance(future: Future[RunRecord]) -> None:
         if not future.cancelled() and not isinstance(future.exception(), BrokenProcessPool):
@@ -115,7 +116,7 @@ def _refuse_absent(name: str) -> None:
 def _one(asked: Asked, engine: str, slide: Listed, tell: events.Tell) -> RunRecord:
     """In a process of its own, which has loaded the model for the slide before."""
     options = replace(asked.options_for(slide), engine=engine)
-    net = _model_here(asked.model, engine, asked.tasks)
+    net = _model_here(asked.model, engine, asked.tasks, asked.options.features)
     told = partial(_named, name_of(slide.path), tell)
     return segment(slide.path, out=asked.out, model=net, tasks=asked.tasks, options=options, tell=told)
 
@@ -128,10 +129,10 @@ def _named(name: str, tell: events.Tell, event: events.Event) -> None:
 
 
 @lru_cache(maxsize=1)
-def _model_here(model: str | Path, engine: str, tasks: tuple[str, ...] | str | None) -> Model:
+def _model_here(model: str | Path, engine: str, tasks: tuple[str, ...] | str | None, features: bool) -> Model:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResearchOnly)  # the process that asks has said it
-        return load_model(model, engine=engine, tasks=tasks)
+        return load_model(model, engine=engine, tasks=tasks, features=features)
 
 
 def _done(future: Future[RunRecord], path: Path) -> RunRecord:

@@ -15,6 +15,8 @@ CHECKED_PX = ((320, 256), (256, 448))
 """Heights and widths of the pictures that it is asked about: not those that it was traced with."""
 MOST_BYTES_OFF = 2
 """By which it may differ on noise, where sums of thousands of terms are rounded in another order."""
+MOST_SHARE_OFF = 1e-3
+"""The same for features: a share of the largest."""
 
 
 def example() -> torch.Tensor:
@@ -27,11 +29,14 @@ def difference(network: BytesNetwork, run: Callable[[np.ndarray], Sequence[np.nd
     for size in CHECKED_PX:
         image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
         with torch.inference_mode():
-            wanted = [value.numpy().astype(np.int16) for value in network(torch.from_numpy(image))]
+            wanted = [value.numpy() for value in network(torch.from_numpy(image))]
         for name, value, other in zip(network.names, wanted, run(image), strict=True):
-            if (
-                other.shape != value.shape
-                or int(np.abs(other.astype(np.int16) - value).max(initial=0)) > MOST_BYTES_OFF
-            ):
+            if other.shape != value.shape or _is_off(value, other):
                 return f"its map {name} of an image of {size[0]} x {size[1]} pixels comes out otherwise"
     return ""
+
+
+def _is_off(value: np.ndarray, other: np.ndarray) -> bool:
+    apart = np.abs(other.astype(np.float32) - value.astype(np.float32)).max(initial=0)
+    most = MOST_BYTES_OFF if value.dtype == np.uint8 else MOST_SHARE_OFF * np.abs(value).max(initial=0)
+    return bool(apart > most)

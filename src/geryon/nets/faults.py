@@ -86,12 +86,13 @@ def _of_windows(windows: Mapping[str, Any]) -> list[str]:
 
 
 def of_terms(document: ModelDocument | EncoderDocument, uses: tuple[str, ...] = USES) -> list[str]:
-    """What is wrong with its use and those of its sources."""
+    """What is wrong with its use and those of its sources; what is there for experiments may have any source."""
+    of_sources = (*USES, "evaluate") if document.use == "experiment" else USES
     found = [
         f"the use of {name} is {use!r}, must be one of {', '.join(allowed)}"
         for name, use, allowed in (
             ("the model", document.use, uses),
-            *((f"source {s.name}", s.use, USES) for s in document.sources),
+            *((f"source {s.name}", s.use, of_sources) for s in document.sources),
         )
         if use not in allowed
     ]

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from geryon import errors
 from geryon.atomic import whole_file
 from geryon.errors import InputError, MachineError, MissingPartError, UsageError
-from geryon.nets.weights import file_sha256, read_document
+from geryon.nets.weights import ENCODER_KEY, file_sha256, read_document, read_metadata
 
 BEGINNING = "hub:"
 _PLACE = re.compile(
@@ -159,7 +159,12 @@ def _check(path: Path, place: HubFile) -> None:
             mend="ask for the sum at the place where you read it, or name the revision that it is of",
         )
     try:
-        read_document(path)
+        if ENCODER_KEY in read_metadata(path):
+            from geryon.nets.encoders.document import read_encoder_document
+
+            read_encoder_document(path)
+        else:
+            read_document(path)
     except InputError as error:
         raise InputError(
             what=f"what was fetched is no model of ours and was not kept: it {error.what}",

@@ -17,7 +17,7 @@ from geryon.nets.encoders.document import EncoderDocument
 from geryon.nets.engine import Engine, MapsOfWindow, open_engine
 from geryon.nets.image import at_model_mpp, checked
 from geryon.nets.mosaic import Mosaic, core_of
-from geryon.nets.topologies import Head
+from geryon.nets.topologies import FEATURES, Head
 from geryon.nets.weights import ModelDocument, file_sha256, read_document, read_tensors
 from geryon.space.boxes import Box, Frame
 from geryon.space.holding import held
@@ -60,6 +60,10 @@ class Model:
     sha256: str
     tasks: tuple[Task, ...]
     engine: Engine
+    gives_features: bool = False
+    """Whether the engine was opened with FEATURES beside the maps."""
+    path: Path | None = None
+    """The file that it was read from."""
 
     @property
     def mpp(self) -> float:
@@ -140,20 +144,36 @@ class Model:
         return mosaic
 
 
-def load_model(name: str | Path, *, engine: str = "auto", tasks: Sequence[str] | str | None = None) -> Model:
-    """The model of that name, in that .safetensors file, or at that place of a hub (nets/catalogue.py)."""
+def load_model(
+    name: str | Path, *, engine: str = "auto", tasks: Sequence[str] | str | None = None, features: bool = False
+) -> Model:
+    """The model of that name, in that .safetensors file, or at that place of a hub (nets/catalogue.py).
+
+    With `features` its maps hold those of FEATURES too; with no tasks (an empty list) nothing else is computed.
+    """
     path = find_model(name)
     document = read_document(path)
     warn_of_terms(document)
     chosen = choose(document.task_values(), tasks)
-    opened = open_engine(engine, document, read_tensors(path), heads_of(chosen, document.mpp))
-    return Model(document=document, sha256=file_sha256(path), tasks=chosen, engine=opened)
+    heads = heads_of(chosen, document.mpp) + ((FEATURES,) if features else ())
+    opened = open_engine(engine, document, read_tensors(path), heads)
+    return Model(
+        document=document,
+        sha256=file_sha256(path),
+        tasks=chosen,
+        engine=opened,
+        gives_features=features,
+        path=path,
+    )
 
 
 def warn_of_terms(document: ModelDocument | EncoderDocument) -> None:
     """Say it where a model may not be used by everybody."""
     if document.use == "research":
         text = f"the model {document.name} is for research only: it learnt from sources that forbid commercial use"
+        warnings.warn(text, ResearchOnly, stacklevel=3)
+    if document.use == "experiment":
+        text = f"{document.name} is an experiment: it learnt from sources that are there to evaluate on; never ship it"
         warnings.warn(text, ResearchOnly, stacklevel=3)
 
 

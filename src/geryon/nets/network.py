@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from geryon import plugins
 from geryon.errors import InputError, UsageError
-from geryon.nets.topologies import TOPOLOGIES, Head
+from geryon.nets.topologies import FEATURES, TOPOLOGIES, Head
 from geryon.nets.weights import ModelDocument
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -24,6 +25,7 @@ class BytesNetwork(nn.Module):
     """The network between bytes: images uint8 [n, y, x, 3] to the maps uint8 [n, y, x, channel], in order of `names`.
 
     Activations and the rounding to bytes are part of it, so that an engine has them in its graph and on its device.
+    FEATURES among the heads come as float32; where nothing else is asked, the network ends where they are made.
     """
 
     def __init__(
@@ -35,14 +37,21 @@ class BytesNetwork(nn.Module):
     ) -> None:
         """`heads` are the maps that are wanted, by their order; `activations` holds those of each ("task/map")."""
         super().__init__()
-        self.network = network.to(dtype=dtype).eval()
+        self.network: Any = network.to(dtype=dtype).eval()
         self.dtype = dtype
         self.names = tuple(head.name for head in heads)
-        self.heads = tuple((head.name, head.channels, activations[head.name]) for head in heads)
+        self.heads = tuple((h.name, h.channels, activations[h.name]) for h in heads if h != FEATURES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        logits = self.network(images.permute(0, 3, 1, 2).to(self.dtype))
-        return tuple(self._bytes(logits[name].float(), channels, how) for name, channels, how in self.heads)
+        x = images.permute(0, 3, 1, 2).to(self.dtype)
+        found: dict[str, Tensor] = {}
+        if FEATURES.name not in self.names:
+            logits = self.network(x)
+        else:
+            logits, features = self.network.with_features(x) if self.heads else ({}, self.network.features(x))
+            found[FEATURES.name] = features.permute(0, 2, 3, 1)
+        found |= {name: self._bytes(logits[name].float(), channels, how) for name, channels, how in self.heads}
+        return tuple(found[name] for name in self.names)
 
     def _bytes(self, logits: Tensor, channels: int, activation: str) -> Tensor:
         p = ACTIVATIONS[activation](logits)
@@ -97,14 +106,21 @@ def fill(network: nn.Module, tensors: Mapping[str, np.ndarray], what: str, *, wh
 
 def _built(document: ModelDocument, heads: tuple[Head, ...]) -> nn.Module:
     """The topology comes out of a file: looked up, never imported; what it refuses is then the file's fault."""
+    maps = tuple(head for head in heads if head != FEATURES)
     try:
         network: nn.Module = plugins.look_up(TOPOLOGIES, "geryon.topologies", document.topology)(
-            document.settings, heads
+            document.settings, maps
         )
     except UsageError as error:
         raise InputError(
             what=f"its network can't be built: {error.what}", where=document.name, mend="use the file as it was written"
         ) from error
+    if FEATURES in heads and not hasattr(network, "with_features"):
+        raise UsageError(
+            what=f"a network of the kind {document.topology!r} gives no features",
+            where=document.name,
+            mend="take geryon-s, or a model fitted from it or from an encoder of timm",
+        )
     return network
 
 

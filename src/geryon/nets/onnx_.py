@@ -1,22 +1,26 @@
-"""Models as ONNX files for other engines: bytes in, bytes out, compared with torch before they appear (extra onnx)."""
+"""Models and encoders as ONNX files for other engines, compared with torch before they appear (extra onnx)."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from geryon.atomic import whole_file
 from geryon.errors import InputError, MissingPartError
 from geryon.nets.catalogue import find_model
+from geryon.nets.encoder import encoder_weights
+from geryon.nets.encoders.agreement import PATCHES, agrees, stained
 from geryon.nets.model import CELL_PX, choose, heads_of, warn_of_terms, window_sizes
-from geryon.nets.weights import file_sha256, read_document, read_tensors
+from geryon.nets.weights import ENCODER_KEY, KEY, file_sha256, read_document, read_tensors
 
 OPSET = 17
-INPUT = "image"
+INPUT, PATCH_INPUT, CODES = "image", "patches", "codes"
 
 
 def export_onnx(model: str | Path, path: Path, *, tasks: Sequence[str] | str | None = None) -> dict[str, Any]:
@@ -27,7 +31,7 @@ def export_onnx(model: str | Path, path: Path, *, tasks: Sequence[str] | str | N
     as JSON under `geryon`. MissingPartError without the extra; InputError where the file does not answer as torch
     does: it is not written then.
     """
-    onnx, onnxruntime, torch = _packages()
+    _packages()
     from geryon.nets.alike import difference, example
     from geryon.nets.network import bytes_network
 
@@ -52,30 +56,90 @@ def export_onnx(model: str | Path, path: Path, *, tasks: Sequence[str] | str | N
     free = {
         name: {k: f"{side} of {name}" for k, side in enumerate(("n", "y", "x"))} for name in (INPUT, *network.names)
     }
+
+    def differ(run: Run) -> str:
+        return difference(network, lambda image: run({INPUT: image}))
+
+    _write(path, network, _Asked(example=example(), free=free, told=told, differ=differ, name=document.name))
+    return told
+
+
+def export_encoder(encoder: str | Path, path: Path) -> dict[str, Any]:
+    """Write an encoder's network to `path` and return what is told of it in the file.
+
+    Input `patches`: uint8 [n, patch_px, patch_px, 3], RGB at `mpp`; output `codes`: float32 [n, code]. The file's
+    metadata hold all that as JSON under `geryon-encoder`. Errors as of `export_onnx`.
+    """
+    _, _, torch = _packages()
+    from geryon.nets.encoders.ready import Whole, ready
+
+    document, tensors, sha256 = encoder_weights(encoder)
+    warn_of_terms(document)
+    network = Whole(ready(document, tensors)).eval()
+    patches = stained(PATCHES, document.patch_px)
+    told = {
+        "mpp": document.mpp,
+        "patch_px": document.patch_px,
+        "code": document.code,
+        "sha256": sha256,
+        "document": asdict(document),
+    }
+
+    def differ(run: Run) -> str:
+        with torch.inference_mode():
+            exact = network(torch.from_numpy(patches)).numpy()
+        return "" if agrees(run({PATCH_INPUT: patches})[0], exact, "float32") else "its codes come out otherwise"
+
+    free = {name: {0: f"n of {name}"} for name in (PATCH_INPUT, CODES)}
+    example = torch.from_numpy(patches[:2])
+    _write(path, network, _Asked(example=example, free=free, told=told, differ=differ, name=document.name))
+    return told
+
+
+Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is written of a network, and how it is found to answer as torch does."""
+
+    example: Any
+    free: dict[str, dict[int, str]]
+    """The sides that may have any length, by the names of the input and the outputs, in their order."""
+    told: dict[str, Any]
+    differ: Callable[[Run], str]
+    """What it answers otherwise, in words; or ""."""
+    name: str
+
+
+def _write(path: Path, network: Any, asked: _Asked) -> None:
+    """The file, whole and compared, or nothing."""
+    onnx, onnxruntime, torch = _packages()
+    source, *outputs = asked.free
     with whole_file(path) as fresh:
         try:
             with warnings.catch_warnings(), torch.inference_mode():
                 warnings.simplefilter("ignore")  # tracing is called deprecated; what it gives is checked below
                 torch.onnx.export(
                     network,
-                    (example(),),
+                    (asked.example,),
                     str(fresh),
-                    input_names=[INPUT],
-                    output_names=list(network.names),
-                    dynamic_axes=free,
+                    input_names=[source],
+                    output_names=outputs,
+                    dynamic_axes=asked.free,
                     opset_version=OPSET,
                     dynamo=False,
                 )
         except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-            raise _refusal(document.name, str(error).strip().splitlines()[0]) from error
+            raise _refusal(asked.name, str(error).strip().splitlines()[0]) from error
         graph = onnx.load(str(fresh))
-        onnx.helper.set_model_props(graph, {"geryon": json.dumps(told, sort_keys=True, allow_nan=False)})
+        key = KEY if source == INPUT else ENCODER_KEY
+        onnx.helper.set_model_props(graph, {key: json.dumps(asked.told, sort_keys=True, allow_nan=False)})
         onnx.save(graph, str(fresh))
         session = onnxruntime.InferenceSession(str(fresh), providers=["CPUExecutionProvider"])
-        differ = difference(network, lambda image: session.run(None, {INPUT: image}))
-        if differ:
-            raise _refusal(document.name, differ)
-    return told
+        said = asked.differ(lambda given: session.run(None, given))
+        if said:
+            raise _refusal(asked.name, said)
 
 
 def _refusal(name: str, why: str) -> InputError:

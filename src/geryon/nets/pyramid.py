@@ -155,8 +155,11 @@ class PyramidNet(nn.Module):
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """The encoder's features at strides 2, 4, 8, 16, 32."""
-        taps: list[Tensor] = self.encoder((x.to(next(self.parameters()).dtype) - 127.0) / 128.0)
+        taps: list[Tensor] = self.encoder(self._scaled(x))
         return taps
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return (x.to(next(self.parameters()).dtype) - 127.0) / 128.0
 
     def decoded(self, taps: list[Tensor], rows: Mapping[int, Tensor] | None = None) -> list[Tensor]:
         """Decoded features at the same strides; `rows` names the images that a level is wanted of."""
@@ -178,8 +181,20 @@ class PyramidNet(nn.Module):
         In training most images are labelled for some tasks only: what nobody asks for is not computed, and a
         head's norms see what the head learns from. The coarsest level is decoded for all images.
         """
-        wanted = None if rows is None else self._wanted(rows, torch.arange(len(x), device=x.device))
+        return self._logits(self.taps(x), rows)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the encoder sees at strides 16 and 32, float32 [n, code, y / 32, x / 32]; no more of it is computed."""
+        coarse = getattr(self.encoder, "coarse", self.encoder)
+        return _at_coarsest(coarse(self._scaled(x)))
+
+    def with_features(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The same beside the logits of all maps, in one pass."""
         taps = self.taps(x)
+        return self._logits(taps, None), _at_coarsest(taps)
+
+    def _logits(self, taps: list[Tensor], rows: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        wanted = None if rows is None else self._wanted(rows, torch.arange(len(taps[0]), device=taps[0].device))
         features = self.decoded(taps, wanted)
         logits: dict[str, Tensor] = {}
         for key, (level, group) in self.plan.items():
@@ -207,6 +222,12 @@ class PyramidNet(nn.Module):
             asked = [rows[task] for task, level in levels if level <= i and task in rows]
             wanted[i] = torch.unique(torch.cat(asked)) if asked else every[:0]
         return wanted
+
+
+def _at_coarsest(taps: list[Tensor]) -> Tensor:
+    """The last two levels (strides 16 and 32) side by side at the coarser: means over its cells."""
+    fine, coarse = (tap.float() for tap in taps[-2:])
+    return torch.cat([functional.avg_pool2d(fine, 2), coarse], dim=1)
 
 
 def _places(inner: Tensor, outer: Tensor) -> Tensor:

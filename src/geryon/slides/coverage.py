@@ -8,18 +8,25 @@ import numpy as np
 
 from geryon.slides.masks import Drawn, covered
 from geryon.slides.reader import Slide
-from geryon.slides.tissue import mask_of, tissue_mask, wants_mask
+from geryon.slides.tissue import LowPower, mask_of, tissue_mask, wants_mask
 from geryon.space import units
 from geryon.space.arrays import Mask
 from geryon.space.grid import Grid
 
 
-def tissue_shares(slide: Slide, grid: Grid, *, asked: bool | None = None, given: Path | None = None) -> np.ndarray:
+def tissue_shares(
+    slide: Slide,
+    grid: Grid,
+    *,
+    asked: bool | None = None,
+    given: Path | None = None,
+    seen: LowPower | None = None,
+) -> np.ndarray:
     """float64 [row, column]: the share of each cell's patch that the mask covers, 0..1.
 
     The mask is the user's own at its own resolution (`given`), the built-in one, or none (as `asked`, else by the
     slide's size): then every share is 1. What a patch sees beyond the slide is no tissue. Counted in µm, so that a
-    mask of any scale means the same places.
+    mask of any scale means the same places. `seen` spares another look at the slide.
     """
     if given is not None:
         with mask_of(given, slide) as drawn:
@@ -27,8 +34,8 @@ def tissue_shares(slide: Slide, grid: Grid, *, asked: bool | None = None, given:
             return _shares(drawn, grid, (um.width / drawn.width, um.height / drawn.height))
     if not wants_mask(slide, asked):
         return np.ones((grid.rows, grid.columns))
-    seen = tissue_mask(slide)
-    return _shares(_drawn(seen.mask), grid, (seen.mpp, seen.mpp))
+    found = tissue_mask(slide, seen)
+    return _shares(_drawn(found.mask), grid, (found.mpp, found.mpp))
 
 
 def _drawn(mask: Mask) -> Drawn:

@@ -16,6 +16,8 @@ NAME = "run.json"
 SCHEMA = 1
 """Raised when a field changes its meaning; older files stay readable."""
 COMPLETE = "complete"
+REPEATABLE = ("labels/", "features")
+"""How files are called that are made again where they are gone, without the objects."""
 KINDS = {"own": "bounded", "join": "unbounded", "place": "raster"}
 """A task's seam rule -> the kind that stands in run.json."""
 
@@ -69,7 +71,7 @@ class RunRecord:
     stain: Mapping[str, Any] = field(default_factory=dict)
     """How the stain was normalised: {"method", "applied", "reason", "slide"}; empty where it was not asked."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """What -> file, relative to the folder: "objects/nuclei", "tissue", "quality", "labels/nuclei"."""
+    """What -> file, relative to the folder: "objects/nuclei", "tissue", "quality", "labels/nuclei", "features"."""
     origin_level0: tuple[int, int] = (0, 0)
     """x, y of the origin inside the file's whole canvas (MRXS, SCN); our coordinates do not include it."""
     reader: str = ""
@@ -149,13 +151,13 @@ def read_run(folder: Path) -> RunRecord:
 def is_whole(folder: Path) -> bool:
     """True when the run in `folder` is complete and each file that it names is there.
 
-    Label maps may be gone: they are drawn again from the tables.
+    Label maps may be gone: they are drawn again from the tables; and so may features: the encoder alone makes them.
     """
     try:
         record = read_run(folder)
     except InputError:
         return False
-    return all(path.is_file() for what, path in record.paths.items() if not what.startswith("labels/"))
+    return all(path.is_file() for what, path in record.paths.items() if not what.startswith(REPEATABLE))
 
 
 def _no_run(folder: Path) -> InputError:

@@ -53,7 +53,7 @@ class EncoderContract:
         np.testing.assert_allclose(
             self.encoder(patches[::-1])[::-1], together, rtol=0, atol=self.within * max(1.0, np.abs(together).max())
         )
-        assert len(np.unique(together.round(3), axis=0)) == n, "other patches, other codes"
+        assert len(np.unique(together, axis=0)) == n, "other patches, other codes"
 
     def test_other_types_and_sizes_are_refused(self) -> None:
         patches = self.patches(1)

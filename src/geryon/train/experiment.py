@@ -117,12 +117,6 @@ def _of(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def is_experiment(path: Path) -> bool:
-    """True for a document with a base recipe: a recipe has none."""
-    raw = read_yaml(path)
-    return isinstance(raw, dict) and "base" in raw
-
-
 def read_experiment(path: Path) -> Experiment:
     """The experiment in that YAML file; one UsageError lists its faults. Files that it names lie beside it."""
     raw = read_yaml(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -210,7 +211,12 @@ def _choice(raw: Any) -> SourceChoice | OwnChoice | None:
 
 
 def _held_out(raw: Any, folder: Path) -> list[str]:
-    """Put the lists of split.held_out.file in its place, those of the recipe's own sources."""
+    mine = [each.get("name") for each in listed(raw, "sources") if isinstance(each, dict)]
+    return fill_held_out(raw, folder, mine)
+
+
+def fill_held_out(raw: Any, folder: Path, mine: Sequence[Any]) -> list[str]:
+    """Put the lists of split.held_out.file in its place, those of the sources `mine`; what is wrong with it."""
     split = raw.get("split") if isinstance(raw, dict) else None
     given = split.get("held_out") if isinstance(split, dict) else None
     if not isinstance(split, dict) or not isinstance(given, dict) or not isinstance(given.get("file"), str):
@@ -225,7 +231,6 @@ def _held_out(raw: Any, folder: Path) -> list[str]:
         return [f"{place}: {error.what}"]
     if not isinstance(lists, dict):
         return [f"{place}: is no list of groups by source"]
-    mine = [each.get("name") for each in listed(raw, "sources") if isinstance(each, dict)]
     split["held_out"] = {source: groups for source, groups in lists.items() if source in mine}
     return []
 
@@ -246,16 +251,29 @@ def read_yaml(path: Path) -> Any:
 
 def valid(kind: type[T], raw: Any, *, where: str) -> T:
     """The value of that kind which a document describes; one UsageError lists all its faults."""
+    value, faults = tried(kind, raw)
+    if value is None:
+        raise refuse(faults, where=where, is_input=False)
+    return value
+
+
+def tried(kind: type[T], raw: Any) -> tuple[T | None, list[str]]:
+    """The value of that kind which a document describes, or None and all its faults."""
     try:
-        return pydantic.TypeAdapter(kind).validate_python(raw)
+        return _adapter(kind).validate_python(raw), []  # type: ignore[arg-type]
     except pydantic.ValidationError as error:
-        faults = [f"{_place(e['loc'])}: {_said(e, kind)}" for e in error.errors()]
-        raise refuse(faults, where=where, is_input=False) from None
+        return None, [f"{_place(e['loc'])}: {_said(e, kind)}" for e in error.errors()]
 
 
-def schema() -> str:
+@lru_cache(maxsize=16)
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    """Making one takes a third of a second."""
+    return pydantic.TypeAdapter(kind)
+
+
+def schema(kind: Any = Recipe) -> str:
     """What may stand in a recipe, as JSON Schema."""
-    document = _ADAPTER.json_schema()
+    document = _adapter(kind).json_schema()
     told = "What the other settings change: a name of docs/augmentation.md"
     document["$defs"]["AugmentSettings"]["properties"]["preset"] = {"enum": list(PRESETS), "description": told}
     return json.dumps(document, indent=2, ensure_ascii=False)

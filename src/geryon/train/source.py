@@ -43,8 +43,13 @@ SOURCES = {
 """Entry points of the group geryon.sources add to it."""
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".webp")
 
-ALLOWED = {"open": ("open",), "research": ("open", "research")}
-"""Licence of a recipe: uses of sources that it may learn from. Sources to evaluate on are in neither."""
+ALLOWED = {
+    "open": ("open",),
+    "research": ("open", "research"),
+    "experiment": ("open", "research", "evaluate"),
+}
+"""Licence of a recipe: uses of sources that it may learn from. What an experiment with sources to evaluate on leaves
+is never shipped; recipes of models can't ask for it, those of encoders can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

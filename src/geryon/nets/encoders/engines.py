@@ -26,9 +26,15 @@ class CodeEngine(Protocol):
     lanes: int
     batch: int
     precision: str
+    dense_stride_px: int | None
+    """What `dense` takes multiples of; None where codes can't be had that way."""
 
     def codes(self, patches: np.ndarray) -> np.ndarray:
         """float32 [n, code] of patches uint8 [n, patch_px, patch_px, 3], n at least 1."""
+        ...
+
+    def dense(self, image: np.ndarray, stride_px: int) -> np.ndarray:
+        """float32 [rows, columns, code] of the patches of an image, uint8 [y, x, 3], that lie `stride_px` apart."""
         ...
 
 

@@ -12,9 +12,11 @@ from geryon import plugins
 from geryon.errors import InputError, UsageError
 from geryon.nets.encoders import GROUP, TOPOLOGIES
 from geryon.nets.encoders.document import EncoderDocument
+from geryon.nets.encoders.eight_bits import equalised
 from geryon.nets.encoders.folding import folded
 from geryon.nets.encoders.layered import Layered
-from geryon.nets.network import fill
+from geryon.nets.encoders.sliding import Sliding, slid, stride_of
+from geryon.nets.network import fill, fold_batch_norms
 
 
 class Ready(nn.Module):
@@ -23,13 +25,40 @@ class Ready(nn.Module):
     Pooling stands before the network where its first layer is one: it is far quicker there (nets/encoders/front.py).
     """
 
-    def __init__(self, network: nn.Module, pool: int = 1) -> None:
+    def __init__(
+        self, network: nn.Module, patch_px: int, pool: int = 1, ranges: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        """`ranges`: {layer of `network`: least and greatest input} of those that may be computed in eight bits."""
         super().__init__()
-        self.network, self.pool = network.eval(), pool
+        self.network, self.patch_px, self.pool, self.ranges = network.eval(), patch_px, pool, dict(ranges or {})
 
     def forward(self, images: Tensor) -> Tensor:
         codes: Tensor = self.network(images.permute(0, 3, 1, 2))
         return codes.float()
+
+    @property
+    def dense_stride_px(self) -> int | None:
+        """What the stride of patches must be a multiple of for `sliding` to be exact; None where it never is."""
+        stride = stride_of(list(self.network)) if isinstance(self.network, Layers) else None
+        return None if stride is None else stride * self.pool
+
+    def sliding(self, stride_px: int) -> Sliding:
+        """The network over images for patches that lie so far apart (a multiple of `dense_stride_px`)."""
+        assert isinstance(self.network, Layers) and self.dense_stride_px
+        return slid(list(self.network), self.patch_px // self.pool, stride_px // self.dense_stride_px)
+
+
+class Whole(nn.Module):
+    """Patches uint8 [n, y, x, 3] to codes float32 [n, code], pooling and all, for other engines."""
+
+    def __init__(self, ready: Ready) -> None:
+        super().__init__()
+        self.ready, self.pool = ready, nn.AvgPool2d(ready.pool) if ready.pool > 1 else nn.Identity()
+
+    def forward(self, patches: Tensor) -> Tensor:
+        images = self.pool(patches.permute(0, 3, 1, 2).float())
+        codes: Tensor = self.ready(images.permute(0, 2, 3, 1))
+        return codes
 
 
 def filled(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> nn.Module:
@@ -53,18 +82,32 @@ def filled(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> nn.M
     return network.eval()
 
 
-def ready(document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> Ready:
-    """The network for inference: of plain layers the norms folded, the scaling of pixels too, and pooling apart."""
+def ready(document: EncoderDocument, tensors: Mapping[str, np.ndarray], *, eight_bits: bool = False) -> Ready:
+    """The network for inference: of plain layers the norms folded, the scaling of pixels too, and pooling apart.
+
+    With `eight_bits` channels are scaled so that the layers in `ranges` can be computed in eight bits.
+    """
     network = filled(document, tensors)
     if not isinstance(network, Layered):
-        return Ready(network)
+        fold_batch_norms(network)
+        pool = getattr(network, "pool", None)
+        size = _size(pool, document)
+        if size > 1:
+            network.pool = nn.Identity()
+        return Ready(network, document.patch_px, size)
     with torch.no_grad():
         layers = folded(network)
-    pool = layers[0].kernel_size if isinstance(layers[0], nn.AvgPool2d) else 1
-    size = int(pool if isinstance(pool, int) else pool[0])
-    if document.patch_px % size:
-        size = 1
-    return Ready(Layers(*layers[1 if size > 1 else 0 :]), size)
+        ranges = equalised(network, layers) if eight_bits else {}
+    size = _size(layers[0], document)
+    if size > 1:
+        layers[0] = nn.Identity()  # layers keep their numbers
+    return Ready(Layers(*layers), document.patch_px, size, ranges)
+
+
+def _size(layer: object, document: EncoderDocument) -> int:
+    """Of the means that the layer makes of the patch's pixels, 1 where it makes none."""
+    size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
+    return size if isinstance(size, int) and document.patch_px % size == 0 else 1
 
 
 class Layers(nn.Sequential):

@@ -55,19 +55,19 @@ class Slot:
         self._host: dict[str, Tensor] = {}
         self._there: dict[str, Tensor] = {}
 
-    def host(self, name: str, shape: Shape) -> Tensor:
-        """uint8 of that shape in memory that the card can read and write by itself."""
-        return _room(self._host, name, shape, {"pin_memory": self.device.type == "cuda"})
+    def host(self, name: str, shape: Shape, dtype: torch.dtype = torch.uint8) -> Tensor:
+        """Of that shape in memory that the card can read and write by itself; a name is always of one type."""
+        return _room(self._host, name, shape, {"dtype": dtype, "pin_memory": self.device.type == "cuda"})
 
-    def there(self, name: str, shape: Shape) -> Tensor:
-        """uint8 of that shape on the card."""
-        return _room(self._there, name, shape, {"device": self.device})
+    def there(self, name: str, shape: Shape, dtype: torch.dtype = torch.uint8) -> Tensor:
+        """The same on the card."""
+        return _room(self._there, name, shape, {"dtype": dtype, "device": self.device})
 
 
-def _room(held: dict[str, Tensor], name: str, shape: Shape, where: Mapping[str, Any]) -> Tensor:
+def _room(held: dict[str, Tensor], name: str, shape: Shape, kind: Mapping[str, Any]) -> Tensor:
     size = math.prod(shape)
     if name not in held or held[name].numel() < size:
-        held[name] = torch.empty(size, dtype=torch.uint8, **where)
+        held[name] = torch.empty(size, **kind)
     return held[name][:size].view(shape)
 
 
@@ -164,10 +164,13 @@ class CudaEngine:
         with self._turn, self._side.stream(self._compute):
             self._compute.wait_event(arrived)
             found = zip(self.network.names, self._run(there), strict=True)
-            left = {name: slot.there(name, tuple(value.shape)).copy_(value) for name, value in found}
+            left = {name: slot.there(name, tuple(v.shape), v.dtype).copy_(v) for name, v in found}
             computed.record(self._compute)
         slot.stream.wait_event(computed)
-        maps = {name: slot.host(name, tuple(v.shape)).copy_(v, non_blocking=True).numpy() for name, v in left.items()}
+        maps = {
+            name: slot.host(name, tuple(v.shape), v.dtype).copy_(v, non_blocking=True).numpy()
+            for name, v in left.items()
+        }
         back.record(slot.stream)
         back.synchronize()
         return [{name: value[i].copy() for name, value in maps.items()} for i in range(len(images))]
@@ -315,7 +318,7 @@ def needs(network: BytesNetwork, size: tuple[int, int], device: torch.device) ->
         maps = network(images)
         stream.synchronize()
         peak = torch.cuda.max_memory_allocated(device) - before
-    return peak, images.numel() + sum(value.numel() for value in maps)
+    return peak, images.nbytes + sum(value.nbytes for value in maps)
 
 
 def batch_that_fits(card_bytes: int, activations_bytes: int, travelling_bytes: int) -> int:

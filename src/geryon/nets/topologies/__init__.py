@@ -64,3 +64,10 @@ class Head:
     channels: int
     stride: int
     """Size of the map's pixel in pixels of the network's input."""
+
+
+FEATURES = Head(name="features", channels=0, stride=32)
+"""Asked like a map: what the encoder sees, float32 [y / 32, x / 32, code], as many channels as the topology has there.
+
+A topology gives it by `features(images)`, without its heads, and `with_features(images)`, beside them.
+"""

@@ -32,6 +32,10 @@ class Encoder(nn.Module):
         beside = [torch.cat(pair, dim=1) for pair in zip(fine, context, strict=False)]
         return [*beside, *context[len(beside) :]]
 
+    def coarse(self, x: Tensor) -> list[Tensor]:
+        """Those of the context alone, which at strides 8 to 32 are all."""
+        return chain(self.context, x)[len(self.fine) :]
+
 
 def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     """The network with these heads; settings: fine (two widths), decoder (five widths), apart (maps, "task/map", whose

@@ -52,6 +52,10 @@ class Hybrid(nn.Module):
         context = chain(self.context, self.halve(x))
         return [fine[0], torch.cat([fine[1], context[0]], dim=1), *context[1:]]
 
+    def coarse(self, x: Tensor) -> list[Tensor]:
+        """Those of strides 8 to 32 alone, for which the fine branch need not be computed."""
+        return chain(self.context, self.halve(x))[1:]
+
     def for_inference(self) -> None:
         """Let the first convolution of the context halve the image too: 6 x 6 at stride 4 for 3 x 3 of a mean of 4.
 

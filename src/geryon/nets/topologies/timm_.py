@@ -74,7 +74,7 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
         settings,
         {
             "encoder": lambda name: "" if isinstance(name, str) and timm.is_model(name) else "is no model of timm",
-            "arguments": _said_of_arguments,
+            "arguments": arguments_said,
             "fine": lambda n: whole_numbers(1, 1024)([n]),
             "decoder": whole_numbers(5, 1024),
             "apart": texts,
@@ -87,7 +87,8 @@ def build(settings: Mapping[str, Any], heads: tuple[Head, ...]) -> nn.Module:
     return PyramidNet(encoder, tuple(chosen["decoder"]), heads, chosen["apart"], chosen["branches"])
 
 
-def _said_of_arguments(given: Any) -> str:
+def arguments_said(given: Any) -> str:
+    """What is said against arguments of an encoder."""
     if not isinstance(given, Mapping):
         return "must be names and values"
     said = [f"{name} {ARGUMENTS[name](value)}" for name, value in given.items() if name in ARGUMENTS]
@@ -205,7 +206,7 @@ def created(name: str, arguments: Mapping[str, Any], asked: Mapping[str, Any], *
 
 def read_start(place: str) -> ModelDocument:
     """What is known of the weights in that folder, or at that place of the Hugging Face hub: name and terms."""
-    config = _config(place)
+    config = config_of(place)
     licence = str(_pretrained(config).get("license") or config.get("license") or "")
     use = "open" if licence.lower() in OPEN_LICENCES else "research"
     name = f"weights {Path(place).name if Path(place).is_dir() else place}"
@@ -215,7 +216,7 @@ def read_start(place: str) -> ModelDocument:
 
 def start_from(network: PyramidNet, settings: Mapping[str, Any], place: str) -> None:
     """Fill the encoder with the weights at that place, and take over the normalisation that they were trained with."""
-    chosen, config, encoder = {**DEFAULTS, **settings}, _config(place), network.encoder
+    chosen, config, encoder = {**DEFAULTS, **settings}, config_of(place), network.encoder
     assert isinstance(encoder, TimmEncoder), "build makes no other"
     theirs = str(config["architecture"])
     if theirs.split(".")[0] != chosen["encoder"].split(".")[0]:
@@ -224,12 +225,21 @@ def start_from(network: PyramidNet, settings: Mapping[str, Any], place: str) -> 
             where=f"net.start ({place})",
             mend=f"write settings: {{encoder: {theirs}}}",
         )
-    where = f"local-dir:{place}" if Path(place).is_dir() else f"hf-hub:{place}"
+    fill_from(encoder.body.model, place, chosen["arguments"], encoder.body.asked)
+    cfg = encoder.body.model.pretrained_cfg
+    encoder.mean.copy_(torch.tensor(cfg["mean"]).view(3, 1, 1))
+    encoder.std.copy_(torch.tensor(cfg["std"]).view(3, 1, 1))
+
+
+def fill_from(model: nn.Module, place: str, arguments: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Fill a model of timm, created with these arguments, with the weights at that place, and take over their
+    configuration (`pretrained_cfg`: mean and spread of the images)."""
+    config, where = config_of(place), weights_at(place)
     try:
         # Whole, with its own classes, timm refuses weights that lack something; as a body it would leave that random.
-        created(where, chosen["arguments"], {}, pretrained=True)
-        given = created(where, chosen["arguments"], encoder.body.asked, pretrained=True)
-        encoder.body.model.load_state_dict(given.state_dict())
+        created(where, arguments, {}, pretrained=True)
+        given = created(where, arguments, asked, pretrained=True)
+        model.load_state_dict(given.state_dict())
     except UsageError:
         raise
     except Exception as error:  # what a hub, a damaged file or a wrong shape raise has no common class
@@ -239,12 +249,22 @@ def start_from(network: PyramidNet, settings: Mapping[str, Any], place: str) -> 
             where=f"net.start ({place})",
             mend="check net.settings.arguments, and fetch or copy the files again",
         ) from error
-    cfg = given.pretrained_cfg
-    encoder.mean.copy_(torch.tensor(cfg["mean"]).view(3, 1, 1))
-    encoder.std.copy_(torch.tensor(cfg["std"]).view(3, 1, 1))
+    model.pretrained_cfg = given.pretrained_cfg
 
 
-def _config(place: str) -> dict[str, Any]:
+def asked_of(name: str) -> Mapping[str, Any]:
+    """What timm is asked for codes of whole images: no classes, and of transformers images of any size."""
+    with torch.device("meta"):
+        told = created(name, {}, {"num_classes": 0}).feature_info
+    return Column.asked if len({level["reduction"] for level in told}) == 1 else {"num_classes": 0}
+
+
+def weights_at(place: str) -> str:
+    """How timm is told of weights in that folder, or at that place of the hub."""
+    return f"local-dir:{place}" if Path(place).is_dir() else f"hf-hub:{place}"
+
+
+def config_of(place: str) -> dict[str, Any]:
     """The config.json that timm writes beside weights; InputError where there is none."""
     try:
         folder = Path(place)
