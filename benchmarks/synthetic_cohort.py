@@ -67,11 +67,12 @@ def main() -> int:
     size = {"slides": args.slides, "mm": args.size_mm, "encoder": Path(args.encoder).stem, "model": args.model}
     features = compressed(args, table, size)
     rows = list(csv.DictReader(table.open(encoding="utf-8")))
-    fitted(args, table, features, size)
-    model = load_slide_model(args.out / "fit")
+    run = args.out / f"{args.model}-{features.name}"
+    fitted(args, table, features, run, size)
+    model = load_slide_model(run)
     cohort = cohort_for([table], Question(features=features, skip_empty=True, grid=True), model.document)
     paths = {row["slide"]: args.out / row["path"] for row in rows}
-    write(args.out / "agreement.csv", cohort, explained(model, cohort, paths, Explain(method=args.method), size))
+    write(run / "agreement.csv", cohort, explained(model, cohort, paths, Explain(method=args.method), size))
     return 0
 
 
@@ -95,13 +96,13 @@ def compressed(args: argparse.Namespace, table: Path, size: dict[str, object]) -
     return folder
 
 
-def fitted(args: argparse.Namespace, table: Path, features: Path, size: dict[str, object]) -> None:
-    """Learn, and say how well lesion area is told."""
+def fitted(args: argparse.Namespace, table: Path, features: Path, run: Path, size: Mapping[str, object]) -> None:
+    """Learn in the folder `run`, and say how well lesion area is told."""
     question = Question(labels=(LABEL,), kind="regression", features=features, skip_empty=True)
     settings = {"epochs": args.epochs} | ({"cells": args.cells, "test_crops": 1} if args.model == "cnn" else {})
     course = Course(model=args.model, settings=settings, folds=args.folds, seeds=args.seeds)
     begun = time.perf_counter()
-    figures = fit_slides(table, out=args.out / "fit", question=question, course=course).figures
+    figures = fit_slides(table, out=run, question=question, course=course).figures
     found = figures["slides"]["mean"]["spearman"]
     say(
         "synthetic_cohort",
