@@ -41,6 +41,7 @@ WORDS = {*TASKS, *(get_task(name).singular for name in TASKS)} - {""}
 MAY_NAME = {
     "tasks/": "its own file, and the table of them",
     "train/sources/": "a source says which tasks it labels",
+    "train/encoders/tasks/": "a patch task reads its source's labels",
     "train/evaluate.py": "protocols of evaluation are a task's own",
     "train/bright.py": "the same",
     "train/floors.py": "the same",
@@ -49,11 +50,14 @@ MAY_NAME = {
     "testing/exporters.py": "exporters are tried on results of nuclei",
 }
 MEANS_THE_MASK = {
+    "--least-tissue",
     "--no-tissue",
     "--tissue-mask",
     "--tissue-mm2",
     "cli/info.py tissue",
+    "nets/foreign/keras.py supervised-tissue",
     "slides/quality.py tissue",
+    "store/features.py tissue",
     "tissue_mm2",
 }
 """Tissue is also what stands on the glass, which no task is asked about."""
