@@ -102,8 +102,8 @@ class Encoder:
         """Codes, float32 [rows, columns, code], of all patches of an image, uint8 RGB [y, x, 3] at `mpp`.
 
         The first lies at the top left, each `stride_px` from the last; those that reach past the image are left out.
-        What patches share is computed once, in one piece by the calling thread: a network of the papers holds about
-        60 bytes a pixel meanwhile. UsageError for other strides than multiples of `dense_stride_px`.
+        What patches share is computed once, in one piece by the calling thread: a network of the papers holds 45 to
+        70 bytes a pixel meanwhile. UsageError for other strides than multiples of `dense_stride_px`.
         """
         unit, side = self.dense_stride_px, self.patch_px
         if unit is None or stride_px < 1 or stride_px % unit:
