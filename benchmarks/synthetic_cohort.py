@@ -37,7 +37,7 @@ from geryon.nets.encoder import load_encoder
 from geryon.slides.synthetic import SyntheticSlide
 from geryon.tasks.intervals import drawings, span
 
-ENCODER = Path(__file__).resolve().parents[2] / "shared" / "reference" / "nic" / "encoder_multitask-4.h5"
+ENCODER = "geryon-s"
 LABEL = "lesion_mm2"
 CHOOSING = 60
 """At most so many slides of other patients choose a threshold."""
@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--size-mm", default="1.5x1.5")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mpp", type=float, default=0.5, help="of the slides")
-    parser.add_argument("--encoder", default=str(ENCODER), help="a name or a file; default: the papers' multitask-4")
+    parser.add_argument("--encoder", default=ENCODER, help="a name or a file (default: %(default)s)")
     parser.add_argument("--turns", default="one", help="one, mean or eight codes a cell")
     parser.add_argument("--stride", default="", help="such as 32um; default: the patch")
     parser.add_argument("--model", default="cnn")

@@ -102,6 +102,7 @@ def explain_slides(
     tell(events.Started(stage="explain", total=len(cohort.slides), unit="slides"))
     for i, slide in enumerate(cohort.slides):
         folder, key = out / slide.name, {"model_sha256": sha256, "output_asked": asked.output}
+        key["drawn_over"] = "the tissue mask" if asked.pictures is None else "the slide"
         key["threshold_asked"] = "" if asked.threshold is None else f"{asked.threshold:g}"
         if not _is_done(folder / f"evidence_{method}.json", key):
             found = evidence(loaded, cohort, i, asked)
