@@ -68,3 +68,32 @@ def test_what_is_wrong_with_the_question_is_said_before_any_work(
     assert not out.exists()
     assert main([*words[:-1], "1.0"]) == 3
     assert "--allow-upsampling" in capsys.readouterr().err
+
+
+def test_one_mask_is_not_that_of_several_slides(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slides, out = [saved(tmp_path / f"{name}.png", picture(64, 64)) for name in "ab"], tmp_path / "out"
+    mask = saved(tmp_path / "mask.png", np.ones((64, 64), np.uint8))
+    words = ["--out", str(out), "--mask", mask, "--mpp", "0.5"]
+    assert main(["compress", *slides, *words, "--encoder", encoder]) == 2
+    assert "one mask can't be that of 2 slides" in capsys.readouterr().err
+    assert main(["segment", *slides, *words]) == 2 and not out.exists()
+    table = tmp_path / "slides.csv"
+    table.write_text(f"slide,mask\n{slides[0]},\n{slides[1]},{mask}\n")
+    assert main(["compress", "--table", str(table), *words, "--encoder", encoder]) == 0
+
+
+def test_a_mask_of_another_slide_is_told_before_any_work(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.full((600, 600, 3), 240, np.uint8)
+    image[350:500, 350:500] = (160, 110, 190)
+    mask = np.zeros((60, 60), np.uint8)
+    mask[5:20, 5:20] = 255
+    slide, drawn, out = saved(tmp_path / "a.png", image), saved(tmp_path / "m.png", mask), tmp_path / "out"
+    words = ["compress", slide, "--out", str(out), "--mpp", "0.5", "--mask", drawn, "--encoder", encoder]
+    assert main([*words, "--tissue-mask", "on"]) == 3  # asked for, since the slide is below 4 mm²
+    assert "only 0% of the mask lies on the tissue" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*words, "--tissue-mask", "off"]) == 0

@@ -27,7 +27,7 @@ from geryon.slides.coverage import tissue_shares
 from geryon.slides.normalise import Normalised, normalised
 from geryon.slides.reader import GRID_WITHIN, Slide, open_slide
 from geryon.slides.salvage import Salvaged, salvaged
-from geryon.slides.tissue import LowPower, low_power, read_mask, tissue_mask
+from geryon.slides.tissue import LowPower, low_power, read_mask, refuse_misplaced, tissue_mask
 from geryon.space import units
 from geryon.space.turns import TURNS
 from geryon.space.windows import Tiling
@@ -76,6 +76,8 @@ def compress_slide(
     about = about_slide(slide, net, options)
     if whole := whole_volume(folder, about):
         return whole
+    if options.mask:
+        refuse_misplaced(options.mask, slide, asked=options.use_mask)
     stain = _stain(slide, options)
     for text in (*about.warnings, *([stain.warning] if stain.warning else ())):
         tell(events.Warned(text=text))
