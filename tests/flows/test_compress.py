@@ -80,6 +80,7 @@ def test_each_code_is_that_of_the_patch(tmp_path: Path, net: Encoder, stride: in
     about = volume.about
     assert (about.mpp, about.patch_um, about.stride_um) == (MPP, PATCH_PX * MPP, stride * MPP)
     assert (about.encoder, about.encoder_sha256, about.mpp_source) == (net.name, net.sha256, "given")
+    assert about.precision == net.precision == "float32"
 
 
 def test_blocks_change_nothing(tmp_path: Path, net: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
         stride_um=units.um(options.stride_px(net, mpp), mpp),
         encoder=net.name,
         encoder_sha256=net.sha256,
+        precision=net.precision,
         version=__version__,
         turns=options.turns,
         is_legacy=options.is_legacy,
