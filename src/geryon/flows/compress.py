@@ -18,6 +18,7 @@ from geryon.flows.cells import Block, Cells, Tile
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.encode import Encoded, encode
 from geryon.flows.question import digest_of, question_of_slide
+from geryon.flows.reading import UNREADABLE_PX
 from geryon.flows.windowed import WindowCodes, encode_windows, question_of_windows
 from geryon.nets.cores import usable_cores
 from geryon.nets.encoder import Encoder, load_encoder
@@ -39,8 +40,6 @@ PARTS_FORMAT = 1
 """Raised when the content of kept tiles changes its meaning."""
 LOST = "lost-"
 """Begins the name of a tile of which some cells could not be read."""
-UNREADABLE_PX = 128
-"""Side of the blocks in which a damaged place is read: what scanners write as one tile, at half a micrometre."""
 CELLS_TOLD = 20
 """How many unreadable cells a volume names; all are counted."""
 
@@ -124,7 +123,8 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
     asked_mpp = options.mpp_for(net)
     warnings = list(slide.warnings)
     finest = max(slide.mpp)
-    if finest > asked_mpp * (1 + GRID_WITHIN):
+    is_made_up = finest > asked_mpp * (1 + GRID_WITHIN)
+    if is_made_up:
         if not options.allow_upsampling:
             raise InputError(
                 what=f"its finest pixels are {finest:g} µm, and the encoder {net.name} sees {asked_mpp:g} µm/px",
@@ -138,6 +138,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
     mpp = slide.grid_mpp(asked_mpp)
     width, height = slide.size
     sight = question_of_windows(net.model, options, options.stride_px(net, mpp))
+    of_options = options.question(net, mpp, is_made_up=is_made_up)
     return About(
         slide=slide.name,
         width_level0=width,
@@ -153,7 +154,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
         version=__version__,
         turns=options.turns,
         is_legacy=options.is_legacy,
-        question={**question_of_slide(slide), "encoder": net.sha256, **options.question(net), **sight},
+        question={**question_of_slide(slide), "encoder": net.sha256, **of_options, **sight},
         warnings=tuple(warnings),
     )
 
