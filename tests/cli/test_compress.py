@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from geryon.cli import main
-from geryon.store.features import open_volume
+from geryon.store.features import NAME, open_volume
 from tests.flows.small_encoder import saved_encoder
 from tests.flows.test_compress import picture
 
@@ -47,6 +48,43 @@ def test_a_bad_slide_costs_itself(tmp_path: Path, encoder: str, capsys: pytest.C
     assert open_volume(out / "good").tissue.all()
     with (out / "failures.csv").open(newline="", encoding="utf-8") as file:
         assert [Path(row["path"]).name for row in csv.DictReader(file)] == ["bad.png"]
+
+
+def test_of_slides_named_one_by_one_a_bad_one_costs_itself(tmp_path: Path, encoder: str) -> None:
+    good, bad, out = saved(tmp_path / "good.png", picture(64, 64)), tmp_path / "bad.png", tmp_path / "out"
+    bad.write_bytes(Path(good).read_bytes()[:200])
+    words = ["--out", str(out), "--encoder", encoder, "--mpp", "0.5"]
+    assert main(["compress", str(bad), good, *words]) == 6
+    assert open_volume(out / "good").tissue.all() and not (out / "bad" / NAME).exists()
+    with (out / "failures.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (Path(row["path"]).name, row["exit_code"]) == ("bad.png", "3")
+    saved(bad, picture(64, 64))
+    assert main(["compress", str(bad), good, *words]) == 0 and not (out / "failures.csv").exists()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("how", ["full", "no folder"])
+def test_a_disk_that_takes_nothing_is_a_fault_of_the_machine(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str], how: str, request: pytest.FixtureRequest
+) -> None:
+    slides, out = [saved(tmp_path / f"{name}.png", picture(64, 64)) for name in "ab"], tmp_path / "out"
+    if how == "no folder":
+        out.write_bytes(b"")
+    else:
+        request.getfixturevalue("full_disk")
+    assert main(["compress", *slides, "--out", str(out), "--encoder", encoder, "--mpp", "0.5"]) == 5
+    assert str(out) in capsys.readouterr().err
+    assert not (out / "a" / NAME).exists() and not (out / "b").exists()  # nothing more was tried
 
 
 def test_a_slide_without_tissue_is_no_failure(tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]) -> None:
