@@ -30,8 +30,9 @@ from benchmarks.repeated import PX_A_MM, square
 from benchmarks.virtual import virtual_slide
 from geryon.flows import cells as cells_of_slide
 from geryon.flows.cells import BLOCK_PX, Cells
-from geryon.flows.compress import UNREADABLE_PX, about_slide, compress_slide, plan_cells
+from geryon.flows.compress import about_slide, compress_slide, plan_cells
 from geryon.flows.compress_options import CompressOptions
+from geryon.flows.reading import UNREADABLE_PX
 from geryon.nets.cores import usable_cores
 from geryon.nets.encoder import Encoder, load_encoder
 from geryon.nets.encoders.document import EncoderDocument, save_encoder

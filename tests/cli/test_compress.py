@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from geryon.cli import main
-from geryon.store.features import open_volume
+from geryon.store.features import NAME, open_volume
 from tests.flows.small_encoder import saved_encoder
 from tests.flows.test_compress import picture
 
@@ -49,6 +50,43 @@ def test_a_bad_slide_costs_itself(tmp_path: Path, encoder: str, capsys: pytest.C
         assert [Path(row["path"]).name for row in csv.DictReader(file)] == ["bad.png"]
 
 
+def test_of_slides_named_one_by_one_a_bad_one_costs_itself(tmp_path: Path, encoder: str) -> None:
+    good, bad, out = saved(tmp_path / "good.png", picture(64, 64)), tmp_path / "bad.png", tmp_path / "out"
+    bad.write_bytes(Path(good).read_bytes()[:200])
+    words = ["--out", str(out), "--encoder", encoder, "--mpp", "0.5"]
+    assert main(["compress", str(bad), good, *words]) == 6
+    assert open_volume(out / "good").tissue.all() and not (out / "bad" / NAME).exists()
+    with (out / "failures.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (Path(row["path"]).name, row["exit_code"]) == ("bad.png", "3")
+    saved(bad, picture(64, 64))
+    assert main(["compress", str(bad), good, *words]) == 0 and not (out / "failures.csv").exists()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("how", ["full", "no folder"])
+def test_a_disk_that_takes_nothing_is_a_fault_of_the_machine(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str], how: str, request: pytest.FixtureRequest
+) -> None:
+    slides, out = [saved(tmp_path / f"{name}.png", picture(64, 64)) for name in "ab"], tmp_path / "out"
+    if how == "no folder":
+        out.write_bytes(b"")
+    else:
+        request.getfixturevalue("full_disk")
+    assert main(["compress", *slides, "--out", str(out), "--encoder", encoder, "--mpp", "0.5"]) == 5
+    assert str(out) in capsys.readouterr().err
+    assert not (out / "a" / NAME).exists() and not (out / "b").exists()  # nothing more was tried
+
+
 def test_a_slide_without_tissue_is_no_failure(tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]) -> None:
     slide = saved(tmp_path / "glass.png", np.full((500, 500, 3), 243, np.uint8))
     words = ["compress", slide, "--out", str(tmp_path / "out"), "--encoder", encoder, "--mpp", "0.5"]
@@ -68,3 +106,32 @@ def test_what_is_wrong_with_the_question_is_said_before_any_work(
     assert not out.exists()
     assert main([*words[:-1], "1.0"]) == 3
     assert "--allow-upsampling" in capsys.readouterr().err
+
+
+def test_one_mask_is_not_that_of_several_slides(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slides, out = [saved(tmp_path / f"{name}.png", picture(64, 64)) for name in "ab"], tmp_path / "out"
+    mask = saved(tmp_path / "mask.png", np.ones((64, 64), np.uint8))
+    words = ["--out", str(out), "--mask", mask, "--mpp", "0.5"]
+    assert main(["compress", *slides, *words, "--encoder", encoder]) == 2
+    assert "one mask can't be that of 2 slides" in capsys.readouterr().err
+    assert main(["segment", *slides, *words]) == 2 and not out.exists()
+    table = tmp_path / "slides.csv"
+    table.write_text(f"slide,mask\n{slides[0]},\n{slides[1]},{mask}\n")
+    assert main(["compress", "--table", str(table), *words, "--encoder", encoder]) == 0
+
+
+def test_a_mask_of_another_slide_is_told_before_any_work(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.full((600, 600, 3), 240, np.uint8)
+    image[350:500, 350:500] = (160, 110, 190)
+    mask = np.zeros((60, 60), np.uint8)
+    mask[5:20, 5:20] = 255
+    slide, drawn, out = saved(tmp_path / "a.png", image), saved(tmp_path / "m.png", mask), tmp_path / "out"
+    words = ["compress", slide, "--out", str(out), "--mpp", "0.5", "--mask", drawn, "--encoder", encoder]
+    assert main([*words, "--tissue-mask", "on"]) == 3  # asked for, since the slide is below 4 mm²
+    assert "only 0% of the mask lies on the tissue" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*words, "--tissue-mask", "off"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import signal
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def test_each_code_is_that_of_the_patch(tmp_path: Path, net: Encoder, stride: in
     about = volume.about
     assert (about.mpp, about.patch_um, about.stride_um) == (MPP, PATCH_PX * MPP, stride * MPP)
     assert (about.encoder, about.encoder_sha256, about.mpp_source) == (net.name, net.sha256, "given")
+    assert about.precision == net.precision == "float32"
 
 
 def test_blocks_change_nothing(tmp_path: Path, net: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +293,30 @@ def test_other_settings_for_a_finished_volume_are_refused(
     with pytest.raises(UsageError, match=f"another .*{what}.*another --out"):
         run(tmp_path, net, image, options)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("first", "same"),
+    [
+        (CompressOptions(), CompressOptions(stride="16um", patch="32px", allow_upsampling=True)),
+        (CompressOptions(stride="8um"), CompressOptions(stride="16px", patch="16um")),
+        (CompressOptions(stride="8.1um"), CompressOptions(stride="8um")),  # the same whole pixels
+    ],
+)
+def test_the_same_asked_in_other_words_is_the_same_question(
+    tmp_path: Path, net: Encoder, first: CompressOptions, same: CompressOptions
+) -> None:
+    image = picture(100, 100)
+    made = run(tmp_path, net, image, first)
+    before = contents(tmp_path)
+    assert run(tmp_path, net, image, same).about == made.about and contents(tmp_path) == before
+    with pytest.raises(UsageError, match="another patches"):
+        run(tmp_path, net, image, replace(same, patch="64px"))
+
+
+def test_volumes_made_by_the_defaults_keep_their_question(net: Encoder) -> None:
+    asked = CompressOptions().question(net, MPP, is_made_up=False)
+    assert asked["patches"] == hashlib.sha256(b'[0.5, "", false]').hexdigest()
 
 
 def test_another_encoder_or_slide_is_refused_by_name(tmp_path: Path, net: Encoder) -> None:

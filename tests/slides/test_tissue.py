@@ -124,6 +124,24 @@ def test_a_mask_of_any_scale(tmp_path: Path, top: int, scale: int) -> None:
     assert not got.touches(Box(slide.frame, 480, 0, 1600, 800)) and not got.touches(Box(slide.frame, 0, 480, 1600, 800))
 
 
+def test_a_mask_that_hardly_meets_the_tissue_is_refused_unless_the_built_in_one_is_not_asked(tmp_path: Path) -> None:
+    image, truth = fake_slide()
+    slide, path = slide_of_image(image, mpp=8.0), tmp_path / "m.png"
+    another = np.zeros(truth.shape, np.uint8)
+    another[:120, 280:] = 1  # glass here
+    assert not truth[another > 0].any()
+    loose = np.zeros(truth.shape, np.uint8)
+    loose[130:170, :] = 1  # a region drawn across tissue and glass
+    for mask, fits in ((truth.astype(np.uint8), True), (loose, True), (another, False), (another * 0, True)):
+        cv2.imwrite(str(path), mask)
+        if fits:
+            assert tissue.window_mask(slide, given=path).mask.any() == mask.any()
+            continue
+        with pytest.raises(InputError, match="only 0% of the mask lies on the tissue.*tissue-mask off"):
+            tissue.window_mask(slide, given=path)
+        assert tissue.window_mask(slide, given=path, asked=False).mask.any()
+
+
 @pytest.mark.parametrize("shape", [(640, 960), (641, 957), (100, 150), (37, 55)])
 @pytest.mark.parametrize("cells", [(40, 60), (13, 21), (1, 1)])
 def test_a_mask_is_reduced_to_the_cells_that_its_pixels_meet(

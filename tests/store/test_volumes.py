@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geryon.errors import InputError, MachineError
 from geryon.space.turns import TURNS, turned
-from geryon.store.features import NAME, About, Piece, open_volume, quantise, write_volume
+from geryon.store.features import KEY, NAME, About, Piece, open_volume, quantise, write_volume
 
 CODE = 3
 ABOUT = About(
@@ -26,6 +27,7 @@ ABOUT = About(
     encoder="mean-rgb",
     encoder_sha256="0" * 64,
     version="1",
+    precision="int8",
     turns="eight",
     warnings=("a warning",),
 )
@@ -63,6 +65,13 @@ def test_what_is_written_comes_back(written):
         assert np.array_equal(bag, codes[turn][tissue]) and np.array_equal(cells, np.argwhere(tissue))
         assert bag.dtype == np.float32 and cells.dtype == np.int64
     assert open_volume(volume.path.parent).about == ABOUT
+
+
+def test_a_volume_of_before_the_precision_was_kept_is_read(written, tmp_path):
+    path = shutil.copytree(written[0].path, tmp_path / NAME)
+    group = zarr.open_group(path, mode="r+", zarr_format=3)
+    group.attrs[KEY] = {k: v for k, v in group.attrs[KEY].items() if k != "precision"}
+    assert open_volume(path).about == replace(ABOUT, precision="")
 
 
 @settings(max_examples=40, deadline=None)

@@ -18,6 +18,7 @@ from geryon.flows.cells import Block, Cells, Tile
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.encode import Encoded, encode
 from geryon.flows.question import digest_of, question_of_slide
+from geryon.flows.reading import UNREADABLE_PX
 from geryon.flows.windowed import WindowCodes, encode_windows, question_of_windows
 from geryon.nets.cores import usable_cores
 from geryon.nets.encoder import Encoder, load_encoder
@@ -27,7 +28,7 @@ from geryon.slides.coverage import tissue_shares
 from geryon.slides.normalise import Normalised, normalised
 from geryon.slides.reader import GRID_WITHIN, Slide, open_slide
 from geryon.slides.salvage import Salvaged, salvaged
-from geryon.slides.tissue import LowPower, low_power, read_mask, tissue_mask
+from geryon.slides.tissue import LowPower, low_power, read_mask, refuse_misplaced, tissue_mask
 from geryon.space import units
 from geryon.space.turns import TURNS
 from geryon.space.windows import Tiling
@@ -39,8 +40,6 @@ PARTS_FORMAT = 1
 """Raised when the content of kept tiles changes its meaning."""
 LOST = "lost-"
 """Begins the name of a tile of which some cells could not be read."""
-UNREADABLE_PX = 128
-"""Side of the blocks in which a damaged place is read: what scanners write as one tile, at half a micrometre."""
 CELLS_TOLD = 20
 """How many unreadable cells a volume names; all are counted."""
 
@@ -76,6 +75,8 @@ def compress_slide(
     about = about_slide(slide, net, options)
     if whole := whole_volume(folder, about):
         return whole
+    if options.mask:
+        refuse_misplaced(options.mask, slide, asked=options.use_mask)
     stain = _stain(slide, options)
     for text in (*about.warnings, *([stain.warning] if stain.warning else ())):
         tell(events.Warned(text=text))
@@ -122,7 +123,8 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
     asked_mpp = options.mpp_for(net)
     warnings = list(slide.warnings)
     finest = max(slide.mpp)
-    if finest > asked_mpp * (1 + GRID_WITHIN):
+    is_made_up = finest > asked_mpp * (1 + GRID_WITHIN)
+    if is_made_up:
         if not options.allow_upsampling:
             raise InputError(
                 what=f"its finest pixels are {finest:g} µm, and the encoder {net.name} sees {asked_mpp:g} µm/px",
@@ -136,6 +138,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
     mpp = slide.grid_mpp(asked_mpp)
     width, height = slide.size
     sight = question_of_windows(net.model, options, options.stride_px(net, mpp))
+    of_options = options.question(net, mpp, is_made_up=is_made_up)
     return About(
         slide=slide.name,
         width_level0=width,
@@ -147,10 +150,11 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
         stride_um=units.um(options.stride_px(net, mpp), mpp),
         encoder=net.name,
         encoder_sha256=net.sha256,
+        precision=net.precision,
         version=__version__,
         turns=options.turns,
         is_legacy=options.is_legacy,
-        question={**question_of_slide(slide), "encoder": net.sha256, **options.question(net), **sight},
+        question={**question_of_slide(slide), "encoder": net.sha256, **of_options, **sight},
         warnings=tuple(warnings),
     )
 

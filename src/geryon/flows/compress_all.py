@@ -9,7 +9,7 @@ from pathlib import Path
 from geryon import events
 from geryon.flows.compress import compress
 from geryon.flows.compress_options import CompressOptions
-from geryon.flows.listed import Listed
+from geryon.flows.listed import Listed, listed
 from geryon.flows.many import each
 from geryon.nets.encoder import load_encoder
 from geryon.slides.formats import stem as name_of
@@ -33,9 +33,9 @@ def compress_all(
     """
     asked = options or CompressOptions()
     layouts = {name: get_layout(name) for name in to}
+    each_slide = listed(slides, mask=asked.mask)
     net = load_encoder(encoder, engine=asked.engine)
-    listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
-    own = {slide.path: slide for slide in listed}
+    own = {slide.path: slide for slide in each_slide}
 
     def one(path: Path) -> Volume:
         mine = replace(asked, mpp=own[path].mpp or asked.mpp, mask=own[path].mask or asked.mask)
@@ -44,4 +44,4 @@ def compress_all(
             layout.write(volume, Path(out) / name)
         return volume
 
-    return each([slide.path for slide in listed], one, out=Path(out), name_of=name_of, tell=tell)
+    return each([slide.path for slide in each_slide], one, out=Path(out), name_of=name_of, tell=tell)

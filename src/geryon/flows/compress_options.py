@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,16 +88,24 @@ class CompressOptions:
 
     def mpp_for(self, net: Encoder) -> float:
         """µm per pixel of what the encoder is to see."""
-        return units.length_um(self.patch, net.mpp) / net.patch_px if self.patch else net.mpp
+        if not self.patch:
+            return net.mpp
+        asked = units.length_um(self.patch, net.mpp) / net.patch_px
+        return net.mpp if math.isclose(asked, net.mpp) else asked
 
     def stride_px(self, net: Encoder, mpp: float) -> int:
         """The stride in whole pixels of `mpp` µm."""
         return max(1, round(units.px(units.length_um(self.stride, mpp), mpp))) if self.stride else net.patch_px
 
-    def question(self, net: Encoder) -> Question:
-        """What the codes depend on, beside the slide and the encoder's weights."""
+    def question(self, net: Encoder, mpp: float, *, is_made_up: bool) -> Question:
+        """What the codes depend on, beside the slide and the encoder's weights.
+
+        By what is used and not by how it was asked: pixels of `mpp` µm, made up from coarser ones where `is_made_up`.
+        """
+        stride_px = self.stride_px(net, mpp)
         cells = {
-            "patches": [self.mpp_for(net), self.stride, self.allow_upsampling],
+            # As volumes have it that were asked by the defaults, or by a stride in pixels.
+            "patches": [self.mpp_for(net), "" if stride_px == net.patch_px else f"{stride_px}px", is_made_up],
             "mask": [self.uses_mask, fingerprint(self.mask), self.least_share],
             "turns": self.turns,
             "kind of numbers": self.dtype,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geryon.errors import InputError
+from geryon.errors import InputError, UsageError
 from geryon.space.units import is_plausible
 
 COLUMNS = ("slide", "mpp", "mask")
@@ -23,6 +24,19 @@ class Listed:
     """Its own tissue mask; None: as for all."""
 
 
+def listed(slides: Sequence[str | Path | Listed], *, mask: Path | None) -> list[Listed]:
+    """The slides, each with what holds for it alone; UsageError where `mask` would be the mask of several of them."""
+    found = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
+    sharing = sum(slide.mask is None for slide in found)
+    if mask and sharing > 1:
+        raise UsageError(
+            what=f"one mask can't be that of {sharing} slides",
+            where=str(mask),
+            mend="give each slide its own in the column mask of a --table",
+        )
+    return found
+
+
 def read_table(path: Path) -> tuple[Listed, ...]:
     """The slides of a CSV with the columns slide, mpp and mask (the last two may be absent, or empty in a row).
 
@@ -36,19 +50,19 @@ def read_table(path: Path) -> tuple[Listed, ...]:
         raise InputError(what=f"can't be read: {error}", where=str(path), mend="give a CSV in UTF-8") from error
     faults = [f"there is no column {name!r}" for name in header if name not in COLUMNS]
     faults += [] if "slide" in header else ["the column 'slide' is missing"]
-    listed = []
+    found = []
     for number, row in enumerate(rows, start=2):
         try:
-            listed.append(_listed(row, path.parent))
+            found.append(_listed(row, path.parent))
         except ValueError as error:
             faults.append(f"line {number}: {error}")
-    if faults or not listed:
+    if faults or not found:
         raise InputError(
             what="; ".join(faults) or "lists no slide",
             where=str(path),
             mend=f"the columns are {', '.join(COLUMNS)}; only slide must be there",
         )
-    return tuple(listed)
+    return tuple(found)
 
 
 def _listed(row: dict[str | None, str | list[str] | None], folder: Path) -> Listed:

@@ -12,7 +12,7 @@ from geryon.space.boxes import Box
 from geryon.space.windows import Window
 
 UNREADABLE_PX = 128
-"""Side of the blocks in which a damaged window is read: what scanners write as one tile, at half a micrometre."""
+"""Side of the blocks in which a damaged place is read: what scanners write as one tile, at half a micrometre."""
 
 
 def read_window(slide: Slide, outer: Box) -> Salvaged:

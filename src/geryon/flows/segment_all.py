@@ -13,7 +13,7 @@ from time import perf_counter
 
 from geryon import events, plugins
 from geryon.errors import MachineError, UsageError
-from geryon.flows.listed import Listed
+from geryon.flows.listed import Listed, listed
 from geryon.flows.many import each, refuse_twins
 from geryon.flows.segment import Options, segment
 from geryon.nets.engine import CARDS, ENGINES, side_by_side
@@ -49,19 +49,19 @@ def segment_all(
     """The records of several slides, the model loaded once a process; see flows.many for what failures do."""
     named = tasks if tasks is None or isinstance(tasks, str) else tuple(tasks)
     asked = Asked(out=Path(out), model=model, tasks=named, options=options or Options())
-    listed = [slide if isinstance(slide, Listed) else Listed(path=Path(slide)) for slide in slides]
+    each_slide = listed(slides, mask=asked.options.mask)
     engines = side_by_side(asked.options.engine)
     if len(engines) > 1:
         refuse_unknown(engines)
-    if len(engines) > 1 and len(listed) > 1:
-        return _beside(listed, asked, engines[: len(listed)], tell)
+    if len(engines) > 1 and len(each_slide) > 1:
+        return _beside(each_slide, asked, engines[: len(each_slide)], tell)
     net = load_model(model, engine=engines[0], tasks=tasks, features=asked.options.features)
-    own = {slide.path: slide for slide in listed}
+    own = {slide.path: slide for slide in each_slide}
 
     def one(path: Path) -> RunRecord:
         return segment(path, out=out, model=net, tasks=tasks, options=asked.options_for(own[path]), tell=tell)
 
-    return each([slide.path for slide in listed], one, out=asked.out, name_of=name_of, tell=tell)
+    return each([slide.path for slide in each_slide], one, out=asked.out, name_of=name_of, tell=tell)
 
 
 def _beside(slides: Sequence[Listed], asked: Asked, engines: Sequence[str], tell: events.Tell) -> list[RunRecord]:

@@ -33,6 +33,8 @@ NO_MASK_BELOW_MM2 = 4.0
 """Smaller images were cut out by somebody who looked: nothing of them is dropped unless asked."""
 ASPECT_WITHIN = 0.02
 """A mask drawn over a thumbnail has its sides rounded; one that differs more belongs to another slide."""
+LEAST_MET = 0.1
+"""Share of the user's own mask that must lie on tissue of the built-in one: a loosely drawn region shows much glass."""
 THRESHOLD_LIMITS = 0.02, 0.05
 """Colour, in optical density, that Otsu's threshold may choose: above scanner noise, below the palest whole tissue."""
 BLUR_UM = 8.0
@@ -88,9 +90,10 @@ def window_mask(
 ) -> TissueMask:
     """The mask that decides which windows are read: the user's own, the built-in one, or all of the slide.
 
-    `asked` None: the built-in one for slides of at least NO_MASK_BELOW_MM2.
+    `asked` None: the built-in one for slides of at least NO_MASK_BELOW_MM2. InputError as `refuse_misplaced`.
     """
     if given is not None:
+        refuse_misplaced(given, slide, asked=asked, seen=seen)
         return read_mask(given, slide)
     return tissue_mask(slide, seen) if wants_mask(slide, asked) else everything(slide)
 
@@ -128,6 +131,28 @@ def read_mask(path: Path, slide: Slide) -> TissueMask:
         mpp = max(slide.frame.um.width / drawn.width, look_mpp(slide))
         rows, columns = slide.frame.at(mpp).box.shape
         return TissueMask(reduced(drawn, (max(1, rows), max(1, columns))), mpp)
+
+
+def refuse_misplaced(path: Path, slide: Slide, *, asked: bool | None = None, seen: LowPower | None = None) -> None:
+    """InputError where the user's own mask hardly meets the tissue that the built-in one finds: it is another slide's.
+
+    Not asked where the built-in one would not be used (as in `window_mask`), or finds nothing: so `asked` False is the
+    way for tissue too pale for it.
+    """
+    if not wants_mask(slide, asked):
+        return
+    drawn, found = read_mask(path, slide).mask, tissue_mask(slide, seen).mask
+    if not (drawn.any() and found.any()):
+        return
+    rows, columns = drawn.shape
+    met = (cv2.resize(found.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA) > 0)[drawn].mean()
+    if met < LEAST_MET:
+        raise InputError(
+            what=f"only {met:.0%} of the mask lies on the tissue that is found in {slide.name}",
+            where=str(path),
+            mend="check whose mask it is; if it is this slide's, say that the built-in mask is not to be asked "
+            "(--tissue-mask off)",
+        )
 
 
 @contextmanager

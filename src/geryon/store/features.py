@@ -47,6 +47,8 @@ class About:
     stride_um: float
     encoder: str
     encoder_sha256: str
+    precision: str = ""
+    """Of the encoder's numbers, such as "float32" or "int8"; "" in volumes of before it was kept."""
     version: str
     """Geryon's."""
     turns: str = "one"
