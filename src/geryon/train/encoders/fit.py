@@ -186,6 +186,7 @@ def describe(recipe: EncoderRecipe, body: Body, learning: Sequence[Patches], tra
         SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])
         for s in values.values()
     ]
+    held_out = {name: groups for name, groups in recipe.split.held_out.items() if name in counts}
     return EncoderDocument(
         name=recipe.name,
         version=recipe.version,
@@ -196,7 +197,7 @@ def describe(recipe: EncoderRecipe, body: Body, learning: Sequence[Patches], tra
         code=recipe.encoder.code,
         sources=(*own, *(source for source in body.sources if source.name not in counts)),
         use=_use([*own, *body.sources], recipe),
-        held_out={**body.held_out, **{name: g for name, g in recipe.split.held_out.items() if name in counts}},
+        held_out=splits.away_from_both(held_out, counts, body.held_out, {source.name for source in body.sources}),
         training={
             "objective": recipe.encoder.objective,
             "tasks": list(recipe.tasks) if learning else [],
