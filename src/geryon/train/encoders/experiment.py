@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -108,18 +109,14 @@ class Try:
     other: str = ""
 
 
-def read_encoder_experiment(path: Path, *, data: Path = Path()) -> EncoderExperiment:
+def read_encoder_experiment(path: Path, *, data: Path | None = None) -> EncoderExperiment:
     """The experiment in that YAML file; one UsageError lists its faults. Files that it names lie beside it.
 
-    All recipes, tasks and other encoders (these may lie below `data`) are looked up before the first is trained.
+    All recipes and tasks are read, and where `data` is given `others` are looked for (also below it).
     """
     experiment = valid(EncoderExperiment, read_yaml(path), where=str(path))
     lines = told(name_faults(experiment.probed))
-    for name in dict.fromkeys(other.other for other in _every_other(experiment)):
-        try:
-            _find_other(name, data)
-        except GeryonError as error:
-            lines.append(f"others: {error}")
+    lines += _others_that_lack(experiment, data) if data is not None else []
     try:
         for one in tries(experiment, folder=path.parent):
             assert one.recipe or one.other
@@ -130,11 +127,17 @@ def read_encoder_experiment(path: Path, *, data: Path = Path()) -> EncoderExperi
     return experiment
 
 
-def _every_other(experiment: EncoderExperiment) -> Iterator[Try]:
-    for seed in experiment.seeds:
-        for task in experiment.probed:
-            for label, other in experiment.others.items():
-                yield from _others(experiment, Try(task=task, label=label, seed=seed, other=other))
+def _others_that_lack(experiment: EncoderExperiment, data: Path) -> list[str]:
+    """A line for each encoder of `others` that is not there."""
+    lines = []
+    every = product(experiment.seeds, experiment.probed, experiment.others.items())
+    asked = [Try(task=task, label=label, seed=seed, other=other) for seed, task, (label, other) in every]
+    for name in dict.fromkeys(found.other for one in asked for found in _others(experiment, one)):
+        try:
+            _find_other(name, data)
+        except GeryonError as error:
+            lines.append(f"others: {error}")
+    return lines
 
 
 def _find_other(name: str, data: Path) -> Path | str:
