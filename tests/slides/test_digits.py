@@ -7,6 +7,7 @@ import gzip
 import struct
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -138,15 +139,24 @@ def test_the_original_law_keeps_its_names_and_its_digits(tmp_path) -> None:
     assert thin.images.shape[1:] == (10, 10) and set(np.unique(thin.images[thin.images > 63])) == {255}
 
 
-def test_digits_of_files_are_used(tmp_path) -> None:
+def idx_images(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """Twenty bright squares as MNIST's images are stored, and the labels that go with them."""
     images = np.zeros((20, 28, 28), np.uint8)
     images[:, 4:24, 4:24] = np.arange(200, 220)[:, None, None]
-    labels = np.tile(np.arange(10, dtype=np.uint8), 2)
-    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 20, 28, 28) + images.tobytes()))
+    return path, images, np.tile(np.arange(10, dtype=np.uint8), 2)
+
+
+def write_idx_labels(path: Path, labels: np.ndarray) -> None:
+    path.with_name("train-labels-idx1-ubyte.gz").write_bytes(struct.pack(">HBBI", 0, 8, 1, 20) + labels.tobytes())
+
+
+def test_digits_of_files_are_used(tmp_path) -> None:
+    path, images, labels = idx_images(tmp_path)
     with pytest.raises(InputError, match="no idx file"):
         read_glyphs(path)
-    path.with_name("train-labels-idx1-ubyte.gz").write_bytes(struct.pack(">HBBI", 0, 8, 1, 20) + labels.tobytes())
+    write_idx_labels(path, labels)
     glyphs = read_glyphs(path)
     assert np.array_equal(glyphs.images, images) and np.array_equal(glyphs.labels, labels)
     where = layout(draw(0, seed=0, size_px=270), seed=0, size_px=270)
@@ -156,3 +166,18 @@ def test_digits_of_files_are_used(tmp_path) -> None:
         (tmp_path / other).write_bytes(b"nothing")
         with pytest.raises(InputError):
             read_glyphs(tmp_path / other)
+
+
+@pytest.mark.parametrize("other", [{"seed": 4}, {"size_px": 360}, {"legacy": True}, {"digits_from": "train"}])
+def test_images_of_other_settings_are_not_taken_over(other, tmp_path) -> None:
+    out, plain = tmp_path / "out", {"count": 2, "size_px": 270, "seed": 3}
+    table = synth_digits(out, Digits(**plain)).read_text()
+    if "digits_from" in other:
+        path, _, labels = idx_images(tmp_path)
+        write_idx_labels(path, labels)
+        other = {"digits_from": path}
+    with pytest.raises(UsageError, match="images of other settings"):
+        synth_digits(out, Digits(**{**plain, **other}))
+    assert (out / "table.csv").read_text() == table
+    more = synth_digits(out, Digits(**{**plain, "count": 4})).read_text()
+    assert len(more.splitlines()) == 5 and more.splitlines()[:3] == table.splitlines()

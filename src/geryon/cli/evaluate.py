@@ -95,7 +95,7 @@ def probe(args: argparse.Namespace) -> int:
     tell = getattr(args, "tell", None)
     extra = {"tell": tell} if tell else {}
     found = probe_all(encoders, tasks=args.probe.split(","), data=args.data, engine=args.engine, **extra)
-    print(table(found))
+    print("\n".join(table(found)))
     if args.json:
         _write_json(args.json, {"probes": [one.document() for one in found]})
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 from geryon import events
 from geryon.atomic import remove, whole_file
 from geryon.errors import UsageError
+from geryon.flows import synth_about
 from geryon.slides.synthetic.cohort import Law, Member, members, survival
 from geryon.slides.synthetic.measured import Measured, measured
 from geryon.slides.synthetic.slide import FORMAT, SyntheticSlide
@@ -43,8 +44,8 @@ def synth_cohort(
         raise UsageError(what=f"a cohort of {slides} slides", mend="give --cohort a number above 0")
     out, law, started = Path(out), Law(), time.monotonic()
     asked = {"slides": slides, "size_um": list(size_um), "seed": seed, "mpp": mpp, "format": FORMAT}
-    about = json.dumps({"cohort": asked, "survival": dataclasses.asdict(law)}, indent=1) + "\n"
-    if _is_done(out, about):
+    about = synth_about.about({"cohort": asked, "survival": dataclasses.asdict(law)})
+    if synth_about.is_about(out / ABOUT, about) and (out / TABLE).exists():
         return out / TABLE
     remove(out / ABOUT)  # it says that all else is there
     tell(events.Started(stage="measure", total=slides, unit="slides"))
@@ -62,17 +63,9 @@ def synth_cohort(
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    with whole_file(out / ABOUT) as fresh:
-        fresh.write_text(about, encoding="utf-8")
+    synth_about.keep(out / ABOUT, about)
     tell(events.Finished(stage="measure", seconds=time.monotonic() - started))
     return out / TABLE
-
-
-def _is_done(out: Path, about: str) -> bool:
-    try:
-        return (out / ABOUT).read_text(encoding="utf-8") == about and (out / TABLE).exists()
-    except OSError:
-        return False
 
 
 def _name(member: Member) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ import tifffile
 from geryon import __version__, events
 from geryon.atomic import whole_file
 from geryon.errors import UsageError
+from geryon.flows import synth_about
 from geryon.flows.synth import NO_UUID
 from geryon.nets.encoders.document import EncoderDocument, save_encoder
 from geryon.nets.weights import SourceDocument
 from geryon.slides.synthetic.digits import STEP_PX, Draw, Layout, bank, draw, layout, painted
 from geryon.slides.synthetic.glyphs import Glyphs, drawn_glyphs, read_glyphs
 
-TABLE, IMAGES, MASKS, ENCODER = "table.csv", "images", "masks", "encoder.safetensors"
+TABLE, ABOUT, IMAGES, MASKS, ENCODER = "table.csv", "digits.json", "images", "masks", "encoder.safetensors"
 MPP = 1.0
 """Stated in the files, so that a patch of 9 px is one of 9 µm."""
 CODE, LEARNT_FROM = 16, 20
@@ -51,13 +53,16 @@ def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = event
 
     OUT/encoder.safetensors is a PCA of patches of one digit's side, for `geryon compress --encoder`. Images of even
     number are of the split `train`, the others of `test`, which has digits of its own. `digit` is the label,
-    `digits_in_lesion` how many digits tell it. Images that lie there already are not made again. Returns the table's
-    path.
+    `digits_in_lesion` how many digits tell it. OUT/digits.json holds the settings: with the same ones images that lie
+    there already are not made again (there may be more of them now), with others UsageError is raised. Returns the
+    table's path.
     """
     if settings.count < 1:
         raise UsageError(what=f"a set of {settings.count} images", mend="give --digits a number above 0")
     out, started = Path(out), time.monotonic()
-    banks = [bank(glyphs, legacy=settings.legacy) for glyphs in _glyphs(settings)]
+    glyphs = _glyphs(settings)
+    _keep_about(out, settings, glyphs)
+    banks = [bank(each, legacy=settings.legacy) for each in glyphs]
     tell(events.Started(stage="strew", total=settings.count, unit="images"))
     rows = []
     _write_encoder(out / ENCODER, [_painted(2 * k, banks, settings) for k in range(LEARNT_FROM)], settings)
@@ -75,6 +80,26 @@ def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = event
         table.writerows(rows)
     tell(events.Finished(stage="strew", seconds=time.monotonic() - started))
     return out / TABLE
+
+
+def _keep_about(out: Path, settings: Digits, glyphs: Sequence[Glyphs]) -> None:
+    """Say before the first image what they are made from; refuse a folder whose images are of other settings."""
+    total = hashlib.sha256()
+    for each in glyphs:
+        total.update(np.ascontiguousarray(each.images).data)
+        total.update(np.ascontiguousarray(each.labels).data)
+    asked = {"seed": settings.seed, "size_px": settings.size_px, "legacy": settings.legacy, "glyphs": total.hexdigest()}
+    about, path = synth_about.about({"digits": asked}), out / ABOUT
+    if synth_about.is_about(path, about):
+        return
+    if path.exists() or (out / IMAGES).exists():
+        raise UsageError(
+            what="images of other settings (seed, size, digits-from, legacy) lie there",
+            where=str(path if path.exists() else out / IMAGES),
+            mend="give the settings that they were made with, or another folder",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    synth_about.keep(path, about)
 
 
 def _drawn(number: int, settings: Digits) -> tuple[Draw, Layout]:

@@ -144,16 +144,11 @@ def heir(document: ModelDocument, start: ModelDocument) -> ModelDocument:
     """The document of a model that began with another's weights: it learnt from that one's sources too."""
     own = {source.name for source in document.sources}
     seen = {source.name for source in start.sources}
-    held_out = {name: groups for name, groups in start.held_out.items() if name not in own}
-    for name, groups in document.held_out.items():
-        # What only the new training left out was seen by the old one.
-        kept = set(start.held_out.get(name, ())) if name in seen else set(groups)
-        held_out[name] = tuple(group for group in groups if group in kept)
     return replace(
         document,
         sources=document.sources + tuple(source for source in start.sources if source.name not in own),
         use="research" if "research" in (document.use, start.use) else "open",
-        held_out=held_out,
+        held_out=splits.away_from_both(document.held_out, own, start.held_out, seen),
         training={**document.training, "started_from": f"{start.name} {start.version}".strip()},
     )
 

@@ -226,6 +226,22 @@ def torn(items: Sequence[Placed], split: Split) -> list[str]:
     return [f"{source} {group}" for (source, group), both in sorted(seen.items()) if len(both) == 2]
 
 
+def away_from_both(
+    own: Mapping[str, Sequence[str]], learnt: Iterable[str], before: Mapping[str, Sequence[str]], seen: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """{source: groups} that neither a training nor the one that it began with has learnt from.
+
+    `own` and `before` are what each held out, `learnt` and `seen` the sources that each learnt from.
+    """
+    learnt, seen = set(learnt), set(seen)
+    found = {name: tuple(groups) for name, groups in before.items() if name not in learnt}
+    for name, groups in own.items():
+        # What only the new training left out was seen by the old one.
+        kept = set(before.get(name, ())) if name in seen else set(groups)
+        found[name] = tuple(group for group in groups if group in kept)
+    return found
+
+
 def document(
     items: Sequence[Placed], split: Split, *, start: str, first: First = NO_LIMIT, name: str = ""
 ) -> dict[str, Any]:

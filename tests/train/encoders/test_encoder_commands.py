@@ -81,8 +81,34 @@ def test_what_is_missing_is_told(tmp_path: Path, data: Path, capsys: pytest.Capt
     assert main(["evaluate", "mean-rgb", "--probe", "galss", "--data", str(data)]) == 2
     assert "no patch task is called 'galss'" in capsys.readouterr().err
     assert main(["evaluate", "mean-rgb", "--probe", "consep", "--data", str(data)]) == 3
+    told = ["evaluate", "no-such.h5", "--probe", "glas,galss,consep", "--data", str(data)]
+    assert main(told) == 2
+    shown = capsys.readouterr()
+    assert all(word in shown.err for word in ("galss", "consep", "no-such.h5")) and not shown.out
     assert main(["evaluate", "mean-rgb", "--source", "glas", "--against", "x", "--data", str(data)]) == 2
     assert "--against is for --probe" in capsys.readouterr().err
+
+
+def test_a_check_looks_for_the_sources_of_all_tasks(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", write(tmp_path / "a.yaml", RECIPE), "--check", "--data"]
+    assert main([*words, str(data)]) == 0 and "no faults" in capsys.readouterr().out
+    assert main([*words, str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert "2 faults" in said and "glas" in said and "kather_crc" in said
+
+
+def test_other_encoders_are_looked_for_before_anything_is_trained(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {"a": "no-{task}.safetensors", "b": "none.h5", "c": "mean-rgb"}
+    changed = {"wrong": {"train": {"batch": 9, "steps": 0}}}
+    asked = write(tmp_path / "e.yaml", {"question": "?", "encoders": RECIPE, "runs": changed, "others": others})
+    assert main(["fit", asked, "--out", str(tmp_path / "out"), "--data", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("no-glas", "no-kather", "none.h5", "steps")) and "mean-rgb" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_experiment_is_checked_and_stopped(

@@ -156,6 +156,26 @@ def test_an_experiment_stays_one_when_it_is_started_from(tmp_path: Path) -> None
     assert second.encoder and read_encoder(second.encoder)[0].training["started_from"] == "tiny 0"
 
 
+@pytest.mark.parametrize(
+    ("held_out", "left"),
+    [
+        ({}, {}),  # what the first held out was learnt now
+        ({"glas": ["g1", "g3"]}, {"glas": ("g1",)}),  # g3 was learnt by the first
+        ({"glas": ["g3"], "kather_crc": ["g0"]}, {"glas": (), "kather_crc": ("g0",)}),
+    ],
+)
+def test_held_out_is_what_neither_training_learnt(
+    held_out: dict[str, list[str]], left: dict[str, tuple[str, ...]], tmp_path: Path
+) -> None:
+    away = {"glas": ["g1", "g2"]}
+    first = run(made.recipe(tasks=["glas"], train={"steps": 1}, split={"held_out": away}), tmp_path / "a")
+    begun = made.recipe(encoder={"start": str(first.encoder)}, train={"steps": 1}, split={"held_out": held_out})
+    second = run(begun, tmp_path / "b")
+    assert second.encoder and first.encoder
+    assert read_encoder(first.encoder)[0].held_out == {"glas": ("g1", "g2")}
+    assert read_encoder(second.encoder)[0].held_out == left
+
+
 def test_geryon_s_is_a_body_and_brings_its_sources() -> None:
     body = make_body(made.recipe(encoder={"body": "geryon-s"}))
     assert body.began.startswith("geryon-s") and {"consep", "kather_crc"} <= {source.name for source in body.sources}

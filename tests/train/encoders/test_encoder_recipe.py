@@ -114,3 +114,11 @@ def test_options_of_other_documents_are_refused(tmp_path: Path, capsys: pytest.C
     assert main(["fit", str(path), "--out", str(tmp_path / "out"), "--images", "3"]) == 2
     assert "--images is for a model's recipe" in capsys.readouterr().err
     assert main(["fit", str(path), "--check"]) == 0
+
+
+def test_a_batch_has_two_patches_of_each_task() -> None:
+    tasks = ["glas", "kather", "consep", "crchisto", "ebhi"]
+    with pytest.raises(UsageError, match="batch: is 9, must be at least 10"):
+        made.recipe(tasks=tasks, train={"batch": 9})
+    assert made.recipe(tasks=tasks, train={"batch": 10}).train.batch == 10
+    assert made.recipe(tasks=tasks, train={"batch": 9}, encoder={"objective": "vae"}).train.batch == 9

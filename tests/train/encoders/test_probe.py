@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from geryon.errors import InputError, UsageError
 from geryon.nets.encoders.document import EncoderDocument
 from geryon.nets.weights import SourceDocument
+from geryon.train import leaks
 from geryon.train.encoders.figures import Figure, figures_of
 from geryon.train.encoders.probe import ProbeSettings, answers, folds_of
 from geryon.train.encoders.probing import Probed, differences, probe, read_probed, table
@@ -103,7 +105,7 @@ def test_two_encoders_are_compared_by_the_same_draws() -> None:
     assert low < change < high < 0
     same = differences(sees, sees)["auc"]
     assert same == (0.0, 0.0, 0.0)
-    text = table([sees, blind])
+    text = "\n".join(table([sees, blind]))
     assert text.count("\n") == 5 and "| glas | mean | auc |" in text
     again = read_probed(sees.document())
     assert again.figures["auc"].value == sees.figures["auc"].value and again.groups == 12
@@ -120,6 +122,24 @@ def test_groups_that_an_encoder_learnt_from_are_not_scored() -> None:
     unlabelled = probe(Mean(document=learnt), patches, QUICK, taught=False)  # type: ignore[arg-type]
     assert unlabelled.groups == 8 and "without labels" in unlabelled.note
     assert differences(some, every) == {}
+    lines = table([some, every])
+    assert "| only groups that it did not learn from are scored |" in lines[2]
+    assert "|  | it learnt from these groups: too good |" in lines[-1], "no difference of unlike places"
+
+
+def test_images_that_stand_in_a_source_that_was_learnt_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt = replace(Mean().document, sources=(SourceDocument(name="kather_crc", licence="", use="open"),))
+    patches = made.patches("glas", groups=6, places=4)
+    assert probe(Mean(document=learnt), patches, QUICK).note == ""  # type: ignore[arg-type]
+    monkeypatch.setattr(leaks, "shared", lambda a, b: f"{a.name} holds images of {b.name} again")
+    assert "kather_crc holds images of glas again" in probe(Mean(document=learnt), patches, QUICK).note  # type: ignore[arg-type]
+
+
+def test_one_group_can_not_be_probed() -> None:
+    with pytest.raises(InputError, match="the source glas has one group"):
+        folds_of(made.patches("glas", groups=1), 5)
+    with pytest.raises(UsageError, match="folds is 1"):
+        ProbeSettings(folds=1)
 
 
 def test_a_figure_without_any_pair_is_not_a_number() -> None:
@@ -128,7 +148,7 @@ def test_a_figure_without_any_pair_is_not_a_number() -> None:
     assert isinstance(Probed(encoder="e", sha256="", task="glas", figures=found, patches=4, groups=2).document(), dict)
 
 
-@pytest.mark.parametrize("folds", [1, 2, 5])
+@pytest.mark.parametrize("folds", [2, 5])
 def test_more_folds_than_groups_are_as_many_as_groups(folds: int) -> None:
     patches = made.patches("glas", groups=2, places=3)
     assert len(set(folds_of(patches, folds).tolist())) == min(folds, 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,8 @@ import numpy as np
 from geryon.atomic import whole_file
 from geryon.tasks.intervals import span
 from geryon.train import interval_plot
-from geryon.train.encoders.figures import FIGURES
-from geryon.train.encoders.probing import Probed
+from geryon.train.encoders.figures import FIGURES, Figure
+from geryon.train.encoders.probing import Probed, differences, table
 
 if TYPE_CHECKING:
     from geryon.train.encoders.experiment import EncoderExperiment, Try
@@ -25,19 +26,14 @@ def report(experiment: EncoderExperiment, done: Done, out: Path) -> Path:
     """table.md and plot.svg of what is done."""
     lines = [f"# {experiment.question}", "", *_head(experiment)]
     rows: list[interval_plot.Interval] = []
+    means = {task: _means(done, task) for task in experiment.probed}
     for figure in FIGURES:
-        lines += [
-            f"## {figure}",
-            "",
-            "| left out | encoder | value | seeds | difference |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for task in experiment.probed:
-            told, drawn = _of_task(done, task, figure)
-            lines += told
-            rows += [(f"{task}, {figure}", *row) for row in drawn]
-        lines.append("")
-    lines += _trend(done) if experiment.counts else _count(experiment, done)
+        lines += [f"## {figure}", "", *table([one for some in means.values() for one in some], figures=(figure,)), ""]
+        for task, some in means.items():
+            for one in some:
+                found = one.figures[figure]
+                rows.append((f"{task}, {figure}", one.encoder, found.value, *found.low_high, list(found.seeds)))
+    lines += _trend(done) if experiment.counts else _count(means)
     with whole_file(out / TABLE) as fresh:
         fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
     interval_plot.intervals(out / PLOT, experiment.question, rows)
@@ -58,38 +54,39 @@ def _label(one: Try) -> str:
     return f"{one.label}, {one.count} task{'s' if one.count > 1 else ''}" if one.count else one.label
 
 
-def _means(done: Done, task: str, figure: str) -> dict[str, tuple[list[float], np.ndarray]]:
-    """{label: figure of each training, mean over trainings in each drawing of groups}"""
+def _means(done: Done, task: str) -> list[Probed]:
+    """One of each label, in order: the mean over its trainings."""
     found: dict[str, list[Probed]] = {}
     for one, probed in done:
         if one.task == task:
             found.setdefault(_label(one), []).append(probed)
-    return {
-        label: ([p.figures[figure].value for p in some], np.mean([p.figures[figure].drawn for p in some], axis=0))
-        for label, some in found.items()
-    }
+    return [_mean(label, some) for label, some in found.items()]
 
 
-def _of_task(
-    done: Done, task: str, figure: str
-) -> tuple[list[str], list[tuple[str, float, float, float, list[float]]]]:
-    lines, rows = [], []
-    means = _means(done, task, figure)
-    first = next(iter(means.values()), None)
-    for label, (values, drawn) in means.items():
-        low, high = span(drawn)
-        change = ""
-        if first is not None and first[1] is not drawn:
-            less = span(drawn - first[1])
-            change = f"{np.mean(values) - np.mean(first[0]):+.3f} ({less[0]:+.3f} to {less[1]:+.3f})"
-        seeds = ", ".join(f"{v:.3f}" for v in values)
-        lines.append(f"| {task} | {label} | {np.mean(values):.3f} ({low:.3f} to {high:.3f}) | {seeds} | {change} |")
-        rows.append((label, float(np.mean(values)), low, high, values))
-    return lines, rows
+def _mean(label: str, some: Sequence[Probed]) -> Probed:
+    """The mean of trainings, in each drawing of groups too; its `seeds` are the trainings."""
+    figures = {}
+    for name in FIGURES:
+        each = [p.figures[name] for p in some]
+        values = tuple(f.value for f in each)
+        drawn = np.mean([f.drawn for f in each], axis=0)
+        figures[name] = Figure(value=float(np.mean(values)), seeds=values, drawn=drawn)
+    notes = list(dict.fromkeys(p.note for p in some if p.note))
+    is_alike = len(_places(some)) == 1
+    if not is_alike:
+        notes.append("its trainings were scored on unlike places")
+    return replace(
+        some[0], encoder=label, figures=figures, patches=some[0].patches if is_alike else 0, note="; ".join(notes)
+    )
 
 
-def _count(experiment: EncoderExperiment, done: Done) -> list[str]:
-    """On how many tasks the first run is ahead of each other encoder."""
+def _places(some: Sequence[Probed]) -> set[tuple[int, int]]:
+    """Numbers of patches and groups: more than one where unlike places were scored."""
+    return {(p.patches, p.groups) for p in some}
+
+
+def _count(means: Mapping[str, Sequence[Probed]]) -> list[str]:
+    """On how many tasks the first run is ahead of each other encoder, of those where both were scored alike."""
     lines = [
         "## The first run against each other",
         "",
@@ -98,17 +95,15 @@ def _count(experiment: EncoderExperiment, done: Done) -> list[str]:
     lines.append("| --- | --- | --- | --- | --- |")
     for figure in FIGURES:
         gaps: dict[str, list[tuple[float, float]]] = {}
-        for task in experiment.probed:
-            means = _means(done, task, figure)
-            first = next(iter(means.items()), None)
-            for label, (values, drawn) in means.items() if first else ():
-                if first and label != first[0]:
-                    gap = float(np.mean(first[1][0]) - np.mean(values))
-                    gaps.setdefault(label, []).append((gap, span(first[1][1] - drawn)[0]))
-        for label, some in gaps.items():
-            ahead, sure = sum(g > 0 for g, _ in some), sum(low > 0 for _, low in some)
-            mean = np.mean([g for g, _ in some])
-            lines.append(f"| {label} | {figure} | {ahead} of {len(some)} | {sure} of {len(some)} | {mean:+.3f} |")
+        for some in means.values():
+            for one in some[1:]:
+                gap = differences(some[0], one).get(figure)
+                if gap:
+                    gaps.setdefault(one.encoder, []).append(gap[:2])
+        for label, found in gaps.items():
+            ahead, sure = sum(g > 0 for g, _ in found), sum(low > 0 for _, low in found)
+            mean = np.mean([g for g, _ in found])
+            lines.append(f"| {label} | {figure} | {ahead} of {len(found)} | {sure} of {len(found)} | {mean:+.3f} |")
     return lines
 
 
@@ -133,11 +128,16 @@ def _trend(done: Done) -> list[str]:
 
 
 def _slopes(done: Done, task: str, figure: str) -> tuple[float, np.ndarray] | None:
-    """The least-squares slope, and in drawings of groups and orders; None with fewer than two numbers of tasks."""
+    """The least-squares slope, and in drawings of groups and orders.
+
+    None with fewer than two numbers of tasks, or where unlike places were scored.
+    """
     of_seed: dict[int, list[tuple[int, Probed]]] = {}
     for one, probed in done:
         if one.task == task and one.count:
             of_seed.setdefault(one.seed, []).append((one.count, probed))
+    if len(_places([p for some in of_seed.values() for _, p in some])) > 1:
+        return None
     values, drawn = [], []
     for some in of_seed.values():
         counts = np.array([count for count, _ in some], float)

@@ -12,17 +12,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geryon.atomic import whole_file
+from geryon.errors import GeryonError, UsageError
 from geryon.events import Advanced, Finished, Started, Tell, nobody
-from geryon.nets.encoder import Encoder, load_encoder
+from geryon.nets.encoder import MEAN_RGB, TIMM, Encoder, find_encoder, load_encoder
 from geryon.nets.model import ResearchOnly
 from geryon.train.augment_settings import STRICT
 from geryon.train.checkpoints import STATE
+from geryon.train.encoders.checks import name_faults
 from geryon.train.encoders.comparison import report
 from geryon.train.encoders.fit import Where, fit_encoder
 from geryon.train.encoders.patches import Patches, gather, get_patch_task
@@ -31,6 +34,7 @@ from geryon.train.encoders.probing import PLACES_MPP, PLACES_UM, Probed, is_taug
 from geryon.train.encoders.recipe import EncoderRecipe, parse_encoder_recipe
 from geryon.train.encoders.validation import some
 from geryon.train.experiment import merge_patch
+from geryon.train.faults import refuse, told
 from geryon.train.recipe import read_yaml, valid
 from geryon.train.settings import SettingsError
 
@@ -105,12 +109,43 @@ class Try:
     other: str = ""
 
 
-def read_encoder_experiment(path: Path) -> EncoderExperiment:
-    """The experiment in that YAML file; one UsageError lists its faults. Files that it names lie beside it."""
+def read_encoder_experiment(path: Path, *, data: Path | None = None) -> EncoderExperiment:
+    """The experiment in that YAML file; one UsageError lists its faults. Files that it names lie beside it.
+
+    All recipes and tasks are read, and where `data` is given `others` are looked for (also below it).
+    """
     experiment = valid(EncoderExperiment, read_yaml(path), where=str(path))
-    for one in tries(experiment, folder=path.parent):  # all recipes are read before the first is trained
-        assert one.recipe or one.other
+    lines = told(name_faults(experiment.probed))
+    lines += _others_that_lack(experiment, data) if data is not None else []
+    try:
+        for one in tries(experiment, folder=path.parent):
+            assert one.recipe or one.other
+    except UsageError as error:
+        lines += [line.strip() for line in error.what.splitlines()[1:]] or [error.what]
+    if lines:
+        raise refuse(list(dict.fromkeys(lines)), where=str(path), is_input=False)
     return experiment
+
+
+def _others_that_lack(experiment: EncoderExperiment, data: Path) -> list[str]:
+    """A line for each encoder of `others` that is not there."""
+    lines = []
+    every = product(experiment.seeds, experiment.probed, experiment.others.items())
+    asked = [Try(task=task, label=label, seed=seed, other=other) for seed, task, (label, other) in every]
+    for name in dict.fromkeys(found.other for one in asked for found in _others(experiment, one)):
+        try:
+            _find_other(name, data)
+        except GeryonError as error:
+            lines.append(f"others: {error}")
+    return lines
+
+
+def _find_other(name: str, data: Path) -> Path | str:
+    """The file of an encoder that is there, or the name of one that has none; raises as geryon.load_encoder does."""
+    found = next((path for path in (Path(name), data / name) if path.is_file()), None)
+    if found is None and name != MEAN_RGB.name and not name.startswith(TIMM):
+        find_encoder(name)
+    return found or name
 
 
 def tries(experiment: EncoderExperiment, *, folder: Path = Path()) -> Iterator[Try]:
@@ -231,7 +266,7 @@ def _result(at: _At, one: Try) -> Probed | None:
 def _encoder_of(at: _At, one: Try) -> Path | str | None:
     """The encoder's file, trained now where it is not there; None where that was stopped."""
     if one.recipe is None:
-        return next((path for path in (Path(one.other), at.data / one.other) if path.is_file()), one.other)
+        return _find_other(one.other, at.data)
     recipe = one.recipe
     folder = at.out / TRAINED / f"{recipe.name}-{key_of(recipe)}"
     path = folder / f"{recipe.name}.safetensors"

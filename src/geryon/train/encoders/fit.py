@@ -12,7 +12,7 @@ from geryon.errors import InputError, UsageError
 from geryon.events import Tell, nobody
 from geryon.nets.encoders.document import EncoderDocument, save_encoder
 from geryon.nets.weights import SourceDocument
-from geryon.train import splits
+from geryon.train import leaks, splits
 from geryon.train.checkpoints import STATE
 from geryon.train.curves_page import write_curves
 from geryon.train.encoders.bodies import Body, make_body
@@ -71,6 +71,7 @@ def fit_encoder(
         trained = Trained(network=body.module.eval(), step=0, seconds=0.0, whole=True, figures={})
         return _save(recipe, body, (), trained, out)
     gathered = gather_all(recipe, where)
+    leaks.warn(list({t.source: source_of(t) for t in recipe.task_values()}.values()), recipe.split.held_out, tell)
     learning, checking = split_patches(gathered, recipe, out, body.began)
     network = objective_of(recipe, body)
     settings = recipe.train if where.minutes is None else replace(recipe.train, minutes=where.minutes)
@@ -186,6 +187,7 @@ def describe(recipe: EncoderRecipe, body: Body, learning: Sequence[Patches], tra
         SourceDocument(name=s.name, licence=s.licence, use=s.use, citation=s.citation, samples=counts[s.name])
         for s in values.values()
     ]
+    held_out = {name: groups for name, groups in recipe.split.held_out.items() if name in counts}
     return EncoderDocument(
         name=recipe.name,
         version=recipe.version,
@@ -196,7 +198,7 @@ def describe(recipe: EncoderRecipe, body: Body, learning: Sequence[Patches], tra
         code=recipe.encoder.code,
         sources=(*own, *(source for source in body.sources if source.name not in counts)),
         use=_use([*own, *body.sources], recipe),
-        held_out={**body.held_out, **{name: g for name, g in recipe.split.held_out.items() if name in counts}},
+        held_out=splits.away_from_both(held_out, counts, body.held_out, {source.name for source in body.sources}),
         training={
             "objective": recipe.encoder.objective,
             "tasks": list(recipe.tasks) if learning else [],

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from geryon.errors import InputError
 from geryon.train import splits
 from geryon.train.augment_settings import STRICT
 from geryon.train.encoders.objectives.layers import head
 from geryon.train.encoders.patches import Patches
+from geryon.train.settings import SettingsError
 from geryon.train.splits import Item, Split
 
 
@@ -39,13 +41,26 @@ class ProbeSettings:
     lr: float = 2e-3
     weight_decay: float = 0.02
 
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise SettingsError(what=f"folds is {self.folds}, must be at least 2", where="probe", mend="change it")
+
 
 def folds_of(patches: Patches, folds: int) -> np.ndarray:
-    """int64 [n]: the fold of each place; groups are whole, and classes of images spread over the folds."""
+    """int64 [n]: the fold of each place; groups are whole, and classes of images spread over the folds.
+
+    Raises InputError where all images are of one group.
+    """
     items = [Item(source=i.source, group=i.group, name=i.name, stratum=i.stratum) for i in patches.images]
     count = min(folds, len({item.group for item in items}))
+    if count < 2:
+        raise InputError(
+            what=f"the source {patches.task.source} has one group: none is left to learn a probe from",
+            where=patches.task.name,
+            mend="give more of its images (--data)",
+        )
     of_image = np.zeros(len(items), np.int64)
-    for fold in range(count if count > 1 else 0):
+    for fold in range(count):
         placed = splits.sides(items, Split(folds=count, fold=fold))
         of_image[[side == splits.VALIDATION for side in placed]] = fold
     return of_image[patches.image]

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from geryon.errors import GeryonError
 from geryon.events import Tell, Warned, nobody
 from geryon.nets.encoder import Encoder, load_encoder
 from geryon.tasks.intervals import span
-from geryon.train import splits
-from geryon.train.encoders.figures import Figure, figures_of
+from geryon.train import leaks, splits
+from geryon.train.encoders.checks import folder_faults
+from geryon.train.encoders.figures import FIGURES, Figure, figures_of
 from geryon.train.encoders.patches import Patches, gather, get_patch_task, still
 from geryon.train.encoders.probe import ProbeSettings, answers, folds_of
 from geryon.train.encoders.validation import some
+from geryon.train.faults import of_error, refuse, told
 from geryon.train.splits import Item, Split
 
 PLACES_UM, PLACES_MPP = 64.0, 0.5
@@ -34,13 +37,14 @@ class Probed:
     task: str
     figures: Mapping[str, Figure]
     patches: int
+    """Scored ones; 0 in a mean over unlike ones."""
     groups: int
     note: str = ""
     """Why only a part was scored, or why the figures are too good."""
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        told = {
+        figures = {
             name: {
                 "value": _known(figure.value),
                 "seeds": [_known(v) for v in figure.seeds],
@@ -50,7 +54,7 @@ class Probed:
             for name, figure in self.figures.items()
         }
         same = {name: getattr(self, name) for name in ("encoder", "sha256", "task", "patches", "groups", "note")}
-        return {**same, "figures": told}
+        return {**same, "figures": figures}
 
 
 def _known(value: float) -> float | None:
@@ -109,22 +113,23 @@ def probe(encoder: Encoder, patches: Patches, settings: ProbeSettings, *, taught
 def _fair(encoder: Encoder, patches: Patches, taught: bool) -> tuple[np.ndarray, str]:
     """bool [n]: places that may be scored; and what is to be said of it."""
     every = np.ones(len(patches.labels), bool)
-    source = patches.task.source
-    if source not in {s.name for s in encoder.document.sources}:
-        return every, ""
+    source, document = patches.task.source, encoder.document
+    again = leaks.in_evaluation(document, source, (), unseen=True)  # through other sources
+    if source not in {s.name for s in document.sources}:
+        return every, "; ".join(again)
     if not taught:
-        return every, "it saw patches of these images, without labels"
-    away = Split(held_out={source: tuple(encoder.document.held_out.get(source, ()))})
+        return every, "; ".join(["it saw patches of these images, without labels", *again])
+    away = Split(held_out={source: tuple(document.held_out.get(source, ()))})
     items = [Item(source=source, group=image.group, name=image.name) for image in patches.images]
     left_out = np.array([splits.is_held_out(item, away) for item in items], bool)[patches.image]
     if not left_out.any():
-        return every, "it learnt from these groups: too good"
-    return left_out, "only groups that it did not learn from are scored"
+        return every, "; ".join(["it learnt from these groups: too good", *again])
+    return left_out, "; ".join(["only groups that it did not learn from are scored", *again])
 
 
 def differences(one: Probed, other: Probed) -> Mapping[str, tuple[float, float, float]]:
     """{figure: one minus other, low, high}, by the same draws of groups; {} where other places were scored."""
-    if (one.task, one.patches, one.groups) != (other.task, other.patches, other.groups):
+    if not one.patches or (one.task, one.patches, one.groups) != (other.task, other.patches, other.groups):
         return {}
     both = {name: (one.figures[name], other.figures[name]) for name in one.figures if name in other.figures}
     return {name: (a.value - b.value, *span(a.drawn - b.drawn)) for name, (a, b) in both.items()}
@@ -139,8 +144,19 @@ def probe_all(
     engine: str = "auto",
     tell: Tell = nobody,
 ) -> list[Probed]:
-    """Each encoder (as geryon.load_encoder takes it) on each task, task by task."""
-    loaded = [load_encoder(name, engine=engine) for name in encoders]
+    """Each encoder (as geryon.load_encoder takes it) on each task, task by task.
+
+    Before the first probe one error tells all encoders, tasks and sources' folders that are not there.
+    """
+    loaded, faults = [], folder_faults(tasks, data)
+    for name in encoders:
+        try:
+            loaded.append(load_encoder(name, engine=engine))
+        except GeryonError as error:
+            faults.append(of_error(error, name))
+    if faults:
+        is_input = all(fault.is_input for fault in faults)
+        raise refuse(told(faults), where=", ".join(tasks), is_input=is_input)
     found = []
     for task in tasks:
         patches = places_of(task, data, settings.patches)
@@ -157,18 +173,21 @@ def is_taught(encoder: Encoder) -> bool:
     return encoder.document.training.get("objective", "supervised") == "supervised"
 
 
-def table(found: Sequence[Probed]) -> str:
-    """Markdown: a row an encoder, task and figure; the difference is to the first encoder."""
-    lines = ["| task | encoder | figure | value | seeds | difference |", "| --- | --- | --- | --- | --- | --- |"]
+def table(found: Sequence[Probed], *, figures: Sequence[str] = FIGURES) -> list[str]:
+    """Lines of Markdown: a row an encoder, task and figure; the difference is to the task's first encoder."""
+    lines = ["| task | encoder | figure | value | seeds | difference | note |", f"|{' --- |' * 7}"]
     first: dict[str, Probed] = {}
     for one in found:
         other = first.setdefault(one.task, one)
         change = {} if other is one else differences(one, other)
-        for name, figure in one.figures.items():
+        for name in figures:
+            figure = one.figures[name]
             low, high = figure.low_high
             seeds = ", ".join(f"{v:.3f}" for v in figure.seeds)
             less = change.get(name)
-            told = f"{less[0]:+.3f} ({less[1]:+.3f} to {less[2]:+.3f})" if less else ""
+            change_to_first = f"{less[0]:+.3f} ({less[1]:+.3f} to {less[2]:+.3f})" if less else ""
             value = f"{figure.value:.3f} ({low:.3f} to {high:.3f})"
-            lines.append(f"| {one.task} | {one.encoder} | {name} | {value} | {seeds} | {told} |")
-    return "\n".join(lines)
+            lines.append(
+                f"| {one.task} | {one.encoder} | {name} | {value} | {seeds} | {change_to_first} | {one.note} |"
+            )
+    return lines

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from geryon import plugins
 from geryon.train.augment_settings import STRICT, AugmentSettings
-from geryon.train.encoders.objectives import OBJECTIVES, UNTAUGHT
+from geryon.train.encoders.objectives import OBJECTIVES, SUPERVISED, UNTAUGHT
 from geryon.train.encoders.patches import PATCH_TASKS, PatchTask, get_patch_task, source_of
 from geryon.train.faults import nearest, refuse
 from geryon.train.presets import fill_preset
@@ -164,7 +164,7 @@ def parse_encoder_recipe(raw: Any, *, folder: Path, where: str) -> EncoderRecipe
     """The recipe that a document describes; files that it names lie below `folder`."""
     faults = [*fill_held_out(raw, folder, sources_of(raw)), *fill_preset(raw)]
     recipe, wrong = tried(EncoderRecipe, raw)
-    faults += wrong + _named(raw)
+    faults += wrong + _named(raw) + (_of_batch(recipe) if recipe else [])
     if recipe is None or faults:
         raise refuse(faults, where=where, is_input=False)
     return recipe
@@ -230,6 +230,13 @@ def _of_weights(raw: dict[str, Any], tasks: list[str]) -> list[str]:
     given = train.get("task_weights") if isinstance(train, dict) else None
     named = given if isinstance(given, dict) else {}
     return [f"train.task_weights.{name}: is none of the recipe's tasks" for name in named if name not in tasks]
+
+
+def _of_batch(recipe: EncoderRecipe) -> list[str]:
+    batch, least = recipe.train.batch, 2 * len(recipe.tasks)
+    if recipe.encoder.objective != SUPERVISED or batch >= least:
+        return []
+    return [f"train.batch: is {batch}, must be at least {least}: a step needs two patches of each task"]
 
 
 def _of_split(raw: dict[str, Any]) -> list[str]:
