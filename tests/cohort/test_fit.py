@@ -232,10 +232,31 @@ def test_predict_says_whom_it_learnt_from_and_what_it_left_out(fitted: Path, tab
     assert len(found.names) == 15 and any("learnt from p000" in text for text in told)
     predict_slides(fitted, [table.parent / "out" / "s001", tmp_path / "blank"], tell=tell)
     assert any("without tissue: blank" in text for text in told)
+    assert any("learnt from s001" in text for text in told)  # no table says whose it is, yet it was learnt from
+    told.clear()
+    (table.parent / "renamed").mkdir(exist_ok=True)
+    volume(table.parent / "renamed", "new", 3.0, side=5)
+    predict_slides(fitted, [table.parent / "renamed" / "new"], tell=tell)
+    assert told == []
     with pytest.raises(UsageError, match="no fold 9"):
         predict_slides(fitted, [table], fold=9)
     with pytest.raises(UsageError, match="a table stands beside other slides"):
         predict_slides(fitted, [table, table.parent / "out" / "s001"])
+
+
+def test_predict_of_a_fold_says_how_many_are_of_others(fitted: Path, table: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    fold_of = {row["slide"]: row["fold"] for row in rows(fitted / "predictions.csv")}
+    others = sum(fold != "2" for fold in fold_of.values())
+    predict_slides(fitted, [table], fold=2, tell=tell)
+    assert len(told) == 1 and told[0].startswith(f"{others} slides are of other folds (") and "fold 2" in told[0]
+    told.clear()
+    predict_slides(fitted, [table.parent / "out" / n for n, fold in fold_of.items() if fold == "2"], fold=2, tell=tell)
+    assert told == []
 
 
 def test_commands_end_with_their_codes(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

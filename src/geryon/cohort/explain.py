@@ -15,9 +15,9 @@ import torch
 from geryon import __version__, events
 from geryon.atomic import whole_file
 from geryon.cohort.agreement import Agreement, best_threshold, lesion_cells, otsu, region, score
-from geryon.cohort.answering import HELD_BYTES, answers_of, check_cohort, cohort_for
+from geryon.cohort.answering import HELD_BYTES, answers_of, check_cohort, cohort_for, folds_of
 from geryon.cohort.checks import few
-from geryon.cohort.document import SlideModelDocument, digest
+from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.evidence import METHODS, Asking, mean_map, methods_of
 from geryon.cohort.models import SlideModel, load_slide_model, model_path, settings_of
 from geryon.cohort.overlay import PICTURE_PX, coloured, overview, scale_of
@@ -132,7 +132,7 @@ def evidence(
     """The map of slide i of a cohort; by the members asked for, else by those that never saw its patient."""
     document, slide, asked = model.document, cohort.slides[i], asked or Explain()
     method = _method(model, asked.method)
-    fold = document.folds.get(digest(slide.patient))
+    fold = folds_of(document, cohort)[i]
     chosen = list(members) if members is not None else _members(document, fold)
     networks = [model.networks[k] for k in chosen]
     weights, name = _outcome(document, networks, cohort, i, asked.output)
@@ -149,7 +149,7 @@ def evidence(
         output=name,
         values=mean_map(method, networks, slide.cells, asking),
         networks=len(networks),
-        is_held_out=fold is not None and all(document.members[k].fold == fold for k in chosen),
+        is_held_out=fold is None or all(document.members[k].fold == fold for k in chosen),
     )
 
 

@@ -174,6 +174,11 @@ def _document(cohort: Cohort, kind: Kind, settings: Mapping[str, Any], folds: Se
         objects=cohort.measure_names,
         members=(),
         folds={digest(patient): fold for patient, fold in zip(cohort.patients, folds, strict=True)},
+        slides={
+            digest(known): fold
+            for slide, fold in zip(cohort.slides, folds, strict=True)
+            for known in (slide.name, slide.identity)
+        },
     )
 
 
