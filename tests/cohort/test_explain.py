@@ -97,6 +97,13 @@ def test_the_files_lie_on_the_slide(two, tmp_path) -> None:
     assert picture.shape == (900, 1812, 3)
     before = (folder / "evidence_grad-cam.ome.tif").stat().st_mtime_ns
     assert main(said) == 0 and (folder / "evidence_grad-cam.ome.tif").stat().st_mtime_ns == before
+    for lost in ("evidence_grad-cam.png", "evidence_grad-cam_colours.ome.tif"):
+        (folder / lost).unlink()
+        assert main(said) == 0 and (folder / lost).exists()
+    volume(tmp_path / "out", "a", 5.0, side=9, tissue=tissue)  # the slide was compressed anew
+    assert main(said) == 0
+    fresh, _, _ = read_values(folder / "evidence_grad-cam.ome.tif")
+    assert not np.allclose(fresh, values, equal_nan=True)
     assert main([*said, "--threshold", "1e9"]) == 0  # another question: made anew
     assert json.loads((folder / "evidence_grad-cam.geojson").read_text())["features"] == []
 
@@ -154,6 +161,23 @@ def test_what_cannot_be_explained_is_told(two, tmp_path) -> None:
     with pytest.raises(InputError, match="no slide a"):
         explain_slides(path, [table], out=tmp_path / "e", asked=Explain(pictures=tmp_path))
     assert not list((tmp_path / "e").rglob("*.json"))
+
+
+def test_slides_that_would_share_a_folder_or_leave_it_are_refused(two, tmp_path) -> None:
+    path = model_of(tmp_path, "cnn", AREA)
+    volume(tmp_path / "more", "a", 2.0, side=9)
+    volume(tmp_path / "more", "up", 3.0, side=9)
+    given = lambda: {str(p) for p in tmp_path.rglob("*")}  # noqa: E731
+    before = given()
+    with pytest.raises(UsageError, match=r"same name would share a folder of evidence: .*out.*more"):
+        explain_slides(path, [tmp_path / "out" / "a", tmp_path / "more" / "a"], out=tmp_path / "e")
+    assert given() == before
+    for name in ("../up", "x/up", "..", str(tmp_path / "up"), "x\\up"):
+        table = write(tmp_path / "t.csv", [{"slide": name, "features": "more/up"}])
+        before = given()
+        with pytest.raises(InputError, match="can't name a folder of evidence"):
+            explain_slides(path, [table], out=tmp_path / "e")
+        assert given() == before
 
 
 def test_a_map_of_the_truth_agrees_with_it() -> None:
