@@ -140,6 +140,40 @@ def test_what_is_finished_is_taken_over(table: Path, tmp_path: Path, monkeypatch
     assert bytes_in(tmp_path / "run") == bytes_in(tmp_path / "whole")
 
 
+def test_damaged_and_foreign_parts_are_made_again(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_slides(table, out=tmp_path / "whole", question=QUESTION, course=replace(MEAN, seeds=1))
+    out, parts, kept = tmp_path / "run", tmp_path / "run" / ".parts", tmp_path / "kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(story.shutil, "rmtree", lambda folder, **_: folder.rename(kept))
+        fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
+    kept.rename(parts)
+    first, second, third = sorted(parts.iterdir())
+    first.write_bytes(first.read_bytes()[:-40])
+    foreign = story.read_tensors(second)
+    story.save_tensors({n: t + 1 for n, t in foreign.items()}, second, metadata={"key": "another"})
+    (out / "figures.json").write_text('{"status": "comp')
+    taught: list[int] = []
+    learn = story.learn
+    monkeypatch.setattr(story, "learn", lambda *given: taught.append(given[1].seed) or learn(*given))
+    fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
+    assert len(taught) == 2 and bytes_in(out) == bytes_in(tmp_path / "whole")
+
+
+def test_labels_with_few_patients_are_told(table: Path, tmp_path: Path) -> None:
+    made = [{**row, "features": str(table.parent / row["features"]), "a": k % 2, "b": int(k < 2)}
+            for k, row in enumerate(rows(table))]  # fmt: skip
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    own, question = write(tmp_path / "own.csv", made), Question(labels=("a", "b"))
+    fit_slides(own, out=tmp_path / "run", question=question, course=replace(MEAN, seeds=1), tell=tell)
+    assert [text for text in told if "fewer than folds" in text] == [
+        "'b' of 1 has 2 patients, fewer than folds: some networks learn little of it"
+    ]
+
+
 def test_a_killed_run_goes_on(table: Path, tmp_path: Path) -> None:
     words = ["slides", "fit", str(table), "--label", "y", "--model", "attention", "--folds", "3", "--seeds", "1"]
     words += ["--instances", "12", "--batch", "6", "--epochs", "40", "--rate", "0.01", "--out", str(tmp_path / "run")]

@@ -115,6 +115,8 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     kept = [i for i, name in enumerate(names) if name in cells and name not in empty]
     if target:
         checks.truth(target, truth, patients, [i for i in range(len(names)) if names[i] not in empty], faults)
+    if target and any(folds[i] for i in kept):
+        checks.sides(target, truth[kept], [patients[i] for i in kept], [folds[i] for i in kept], faults)
     rows = [(names[i], patients[i], cells[names[i]], folds[i]) for i in kept]
     notes = () if PATIENT in columns else (f"there is no column {PATIENT!r}: each slide is taken for a patient",)
     base = _built(rows, objects, faults)
