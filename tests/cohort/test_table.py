@@ -159,6 +159,22 @@ def test_folds_that_cannot_be_chosen_by_are_told_beside_other_faults(slides: Pat
     assert "2 faults" in str(error.value) and "the fold 1 has no event" in str(error.value)
 
 
+def test_classes_that_survival_has_not_are_told_beside_other_faults(slides: Path, tmp_path: Path) -> None:
+    question = Question(time="t", event="e", classes=("a", "b"))
+    with pytest.raises(InputError) as error:
+        read_cohort(table(slides, tmp_path, to(3, t=0)), question)
+    assert "--classes is for binary" in str(error.value) and "the time 0 is not above 0" in str(error.value)
+    with pytest.raises(UsageError, match="--classes is for binary"):
+        read_cohort(table(slides, tmp_path), question)
+
+
+def test_a_kind_that_nobody_gave_is_told(slides: Path, tmp_path: Path) -> None:
+    path = table(slides, tmp_path)
+    assert any("'y' is taken for binary; --target" in note for note in read_cohort(path, LABEL).notes)
+    for question in (Question(labels=("y",), kind="binary"), SURVIVAL):
+        assert not any("taken for" in note for note in read_cohort(path, question).notes)
+
+
 def test_empty_slides_are_left_out_where_that_is_asked(slides: Path, tmp_path: Path) -> None:
     cohort = read_cohort(table(slides, tmp_path, place("empty")), Question(labels=("y",), skip_empty=True))
     assert len(cohort.slides) == 7 == len(cohort.truth) and cohort.left_out == ("s3",)
