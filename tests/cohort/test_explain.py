@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -81,7 +82,7 @@ def test_the_files_lie_on_the_slide(two, tmp_path) -> None:
         assert file.series[0].shape == (9, 9, 3) and 'PhysicalSizeX="64.0"' in (file.ome_metadata or "")
         assert (file.asarray()[~tissue] == 255).all()
     told = json.loads((folder / "evidence_grad-cam.json").read_text())
-    assert told["networks"] == 2 and not told["networks_have_not_seen_the_patient"]
+    assert told["networks"] == 2 and told["networks_have_not_seen_the_patient"]  # a new patient
     where = region(values, told["threshold"])
     drawn = json.loads((folder / "evidence_grad-cam.geojson").read_text())["features"]
     shapes = [shape(each["geometry"]) for each in drawn]
@@ -96,6 +97,13 @@ def test_the_files_lie_on_the_slide(two, tmp_path) -> None:
     assert picture.shape == (900, 1812, 3)
     before = (folder / "evidence_grad-cam.ome.tif").stat().st_mtime_ns
     assert main(said) == 0 and (folder / "evidence_grad-cam.ome.tif").stat().st_mtime_ns == before
+    for lost in ("evidence_grad-cam.png", "evidence_grad-cam_colours.ome.tif"):
+        (folder / lost).unlink()
+        assert main(said) == 0 and (folder / lost).exists()
+    volume(tmp_path / "out", "a", 5.0, side=9, tissue=tissue)  # the slide was compressed anew
+    assert main(said) == 0
+    fresh, _, _ = read_values(folder / "evidence_grad-cam.ome.tif")
+    assert not np.allclose(fresh, values, equal_nan=True)
     assert main([*said, "--threshold", "1e9"]) == 0  # another question: made anew
     assert json.loads((folder / "evidence_grad-cam.geojson").read_text())["features"] == []
 
@@ -111,6 +119,19 @@ def test_a_patient_is_explained_by_networks_that_did_not_see_it(two, tmp_path) -
         assert np.array_equal(found.values, only.values, equal_nan=True)
     other = evidence(model, cohort, 0, members=[1])
     assert not other.is_held_out and not np.allclose(other.values, evidence(model, cohort, 0).values, equal_nan=True)
+
+
+def test_a_slide_without_its_patient_is_known_by_its_name_or_codes(two, tmp_path) -> None:
+    path = model_of(tmp_path, "cnn", AREA, folds={"p1": 1, "p2": 2})
+    model = load_slide_model(path)
+    bare = cohort_for([tmp_path / "out" / "a", tmp_path / "out" / "b"], Question(grid=True), model.document)
+    assert evidence(model, bare, 0).networks == 2  # nothing says that it was learnt from
+    known = {digest("a"): 1, digest(bare.slides[1].identity): 2}
+    model = replace(model, document=replace(model.document, slides=known))
+    for i, member in ((0, 0), (1, 1)):
+        found, only = evidence(model, bare, i), evidence(model, bare, i, members=[member])
+        assert found.networks == 1 and found.is_held_out
+        assert np.array_equal(found.values, only.values, equal_nan=True)
 
 
 def test_each_kind_of_model_and_class_has_its_map(two, tmp_path) -> None:
@@ -140,6 +161,23 @@ def test_what_cannot_be_explained_is_told(two, tmp_path) -> None:
     with pytest.raises(InputError, match="no slide a"):
         explain_slides(path, [table], out=tmp_path / "e", asked=Explain(pictures=tmp_path))
     assert not list((tmp_path / "e").rglob("*.json"))
+
+
+def test_slides_that_would_share_a_folder_or_leave_it_are_refused(two, tmp_path) -> None:
+    path = model_of(tmp_path, "cnn", AREA)
+    volume(tmp_path / "more", "a", 2.0, side=9)
+    volume(tmp_path / "more", "up", 3.0, side=9)
+    given = lambda: {str(p) for p in tmp_path.rglob("*")}  # noqa: E731
+    before = given()
+    with pytest.raises(UsageError, match=r"same name would share a folder of evidence: .*out.*more"):
+        explain_slides(path, [tmp_path / "out" / "a", tmp_path / "more" / "a"], out=tmp_path / "e")
+    assert given() == before
+    for name in ("../up", "x/up", "..", str(tmp_path / "up"), "x\\up"):
+        table = write(tmp_path / "t.csv", [{"slide": name, "features": "more/up"}])
+        before = given()
+        with pytest.raises(InputError, match="can't name a folder of evidence"):
+            explain_slides(path, [table], out=tmp_path / "e")
+        assert given() == before
 
 
 def test_a_map_of_the_truth_agrees_with_it() -> None:

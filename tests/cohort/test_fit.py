@@ -140,6 +140,40 @@ def test_what_is_finished_is_taken_over(table: Path, tmp_path: Path, monkeypatch
     assert bytes_in(tmp_path / "run") == bytes_in(tmp_path / "whole")
 
 
+def test_damaged_and_foreign_parts_are_made_again(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_slides(table, out=tmp_path / "whole", question=QUESTION, course=replace(MEAN, seeds=1))
+    out, parts, kept = tmp_path / "run", tmp_path / "run" / ".parts", tmp_path / "kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(story.shutil, "rmtree", lambda folder, **_: folder.rename(kept))
+        fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
+    kept.rename(parts)
+    first, second, third = sorted(parts.iterdir())
+    first.write_bytes(first.read_bytes()[:-40])
+    foreign = story.read_tensors(second)
+    story.save_tensors({n: t + 1 for n, t in foreign.items()}, second, metadata={"key": "another"})
+    (out / "figures.json").write_text('{"status": "comp')
+    taught: list[int] = []
+    learn = story.learn
+    monkeypatch.setattr(story, "learn", lambda *given: taught.append(given[1].seed) or learn(*given))
+    fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
+    assert len(taught) == 2 and bytes_in(out) == bytes_in(tmp_path / "whole")
+
+
+def test_labels_with_few_patients_are_told(table: Path, tmp_path: Path) -> None:
+    made = [{**row, "features": str(table.parent / row["features"]), "a": k % 2, "b": int(k < 2)}
+            for k, row in enumerate(rows(table))]  # fmt: skip
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    own, question = write(tmp_path / "own.csv", made), Question(labels=("a", "b"))
+    fit_slides(own, out=tmp_path / "run", question=question, course=replace(MEAN, seeds=1), tell=tell)
+    assert [text for text in told if "fewer than folds" in text] == [
+        "'b' of 1 has 2 patients, fewer than folds: some networks learn little of it"
+    ]
+
+
 def test_a_killed_run_goes_on(table: Path, tmp_path: Path) -> None:
     words = ["slides", "fit", str(table), "--label", "y", "--model", "attention", "--folds", "3", "--seeds", "1"]
     words += ["--instances", "12", "--batch", "6", "--epochs", "40", "--rate", "0.01", "--out", str(tmp_path / "run")]
@@ -232,10 +266,31 @@ def test_predict_says_whom_it_learnt_from_and_what_it_left_out(fitted: Path, tab
     assert len(found.names) == 15 and any("learnt from p000" in text for text in told)
     predict_slides(fitted, [table.parent / "out" / "s001", tmp_path / "blank"], tell=tell)
     assert any("without tissue: blank" in text for text in told)
+    assert any("learnt from s001" in text for text in told)  # no table says whose it is, yet it was learnt from
+    told.clear()
+    (table.parent / "renamed").mkdir(exist_ok=True)
+    volume(table.parent / "renamed", "new", 3.0, side=5)
+    predict_slides(fitted, [table.parent / "renamed" / "new"], tell=tell)
+    assert told == []
     with pytest.raises(UsageError, match="no fold 9"):
         predict_slides(fitted, [table], fold=9)
     with pytest.raises(UsageError, match="a table stands beside other slides"):
         predict_slides(fitted, [table, table.parent / "out" / "s001"])
+
+
+def test_predict_of_a_fold_says_how_many_are_of_others(fitted: Path, table: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    fold_of = {row["slide"]: row["fold"] for row in rows(fitted / "predictions.csv")}
+    others = sum(fold != "2" for fold in fold_of.values())
+    predict_slides(fitted, [table], fold=2, tell=tell)
+    assert len(told) == 1 and told[0].startswith(f"{others} slides are of other folds (") and "fold 2" in told[0]
+    told.clear()
+    predict_slides(fitted, [table.parent / "out" / n for n, fold in fold_of.items() if fold == "2"], fold=2, tell=tell)
+    assert told == []
 
 
 def test_commands_end_with_their_codes(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,11 @@ FAULTS = [
     (every(fold=lambda k: k % 3, patient=lambda k: f"p{k // 2}"), LABEL, r"patients stand in more than one fold: p0"),
     (every(fold=lambda k: k % 2), LABEL, r"the column of folds holds 2; give 3 or more"),
     (every(fold=lambda k: "" if k == 4 else k % 3), LABEL, r"the fold is blank for s4"),
+    (every(fold=lambda k: k // 3, e=lambda k: int(k < 6)), SURVIVAL,
+     r"column 'e': the fold 3 has no event \(6 patients have one in all\), and each fold validates; make fewer"),
+    (every(e=lambda k: int(k < 3)), SURVIVAL, r"the folds \d and \d have no event \(3 patients"),
+    (every(fold=lambda k: k % 3, e=lambda k: int(k < 3)), SURVIVAL, r"3 patients with an event in 3 folds leave 1 to"),
+    (every(fold=lambda k: (0, 0, 0, 0, 1, 1, 1, 2)[k]), LABEL, r"8 slides in 3 folds leave 1 to learn from, beside"),
     (every(w=lambda k: k % 2, y=lambda k: int(k == 0)), Question(labels=("y", "w")),
      r"column 'y': the value 1 has one patient"),
     (lambda rows: None, Question(labels=("y",), objects=True), r"s3: no objects: .*no run.json; it holds features"),
@@ -142,6 +147,32 @@ def test_all_faults_are_told_at_once(slides: Path, tmp_path: Path) -> None:
     told = str(error.value)
     assert "5 faults" not in told and "there is no column 'absent'" in told
     assert all(part in told for part in ("patient is blank for s5", "bigan", "nowhere")) and "4 faults" in told
+
+
+def test_folds_that_cannot_be_chosen_by_are_told_beside_other_faults(slides: Path, tmp_path: Path) -> None:
+    def spoil(rows: Rows) -> None:
+        every(fold=lambda k: k % 4, e=lambda k: int(k % 4 > 0))(rows)
+        rows[5].update(patient="")
+
+    with pytest.raises(InputError) as error:
+        read_cohort(table(slides, tmp_path, spoil), SURVIVAL)
+    assert "2 faults" in str(error.value) and "the fold 1 has no event" in str(error.value)
+
+
+def test_classes_that_survival_has_not_are_told_beside_other_faults(slides: Path, tmp_path: Path) -> None:
+    question = Question(time="t", event="e", classes=("a", "b"))
+    with pytest.raises(InputError) as error:
+        read_cohort(table(slides, tmp_path, to(3, t=0)), question)
+    assert "--classes is for binary" in str(error.value) and "the time 0 is not above 0" in str(error.value)
+    with pytest.raises(UsageError, match="--classes is for binary"):
+        read_cohort(table(slides, tmp_path), question)
+
+
+def test_a_kind_that_nobody_gave_is_told(slides: Path, tmp_path: Path) -> None:
+    path = table(slides, tmp_path)
+    assert any("'y' is taken for binary; --target" in note for note in read_cohort(path, LABEL).notes)
+    for question in (Question(labels=("y",), kind="binary"), SURVIVAL):
+        assert not any("taken for" in note for note in read_cohort(path, question).notes)
 
 
 def test_empty_slides_are_left_out_where_that_is_asked(slides: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from geryon import events
 from geryon.cohort.checks import few
-from geryon.cohort.document import SlideModelDocument, digest
+from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.models import SlideModel, get_kind, load_slide_model, settings_of
 from geryon.cohort.results import Answered, write_table
 from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, cohort_of, read_cohort
@@ -62,12 +62,34 @@ def predict_slides(
         raise UsageError(what=f"the model has no fold {fold}", mend=f"choose one of: {', '.join(map(str, there))}")
     for note in cohort.notes:
         tell(events.Warned(text=note))
-    if not fold and (seen := [name for name in dict.fromkeys(cohort.patients) if digest(name) in document.folds]):
-        tell(events.Warned(text=f"the model learnt from {few(seen)}: give --fold for answers of networks that did not"))
+    if note := _learnt_from(document, cohort, fold):
+        tell(events.Warned(text=note))
     answered = _asked(loaded, members, cohort, tell)
     if out is not None:
         write_table(Path(out), answered.rows())
     return answered
+
+
+def folds_of(document: SlideModelDocument, cohort: Cohort) -> list[int | None]:
+    """The fold of each slide that the model learnt from, None of the others."""
+    return [document.fold_of(patient=s.patient, slide=s.name, identity=s.identity) for s in cohort.slides]
+
+
+def _learnt_from(document: SlideModelDocument, cohort: Cohort, fold: int) -> str:
+    """In words, who is answered by networks that learnt from them; "" where nobody is."""
+    folds = folds_of(document, cohort)
+    if not fold:
+        seen = [name for name, its in zip(cohort.patients, folds, strict=True) if its is not None]
+        if not seen:
+            return ""
+        return (
+            f"the model learnt from {few(list(dict.fromkeys(seen)))}: give --fold for answers of networks that did not"
+        )
+    seen = [slide.name for slide, its in zip(cohort.slides, folds, strict=True) if its not in (None, fold)]
+    if not seen:
+        return ""
+    told = f"{len(seen)} slide{'s are' if len(seen) > 1 else ' is'} of other folds ({few(seen)})"
+    return f"{told}: the networks of fold {fold} learnt from them or were chosen by them"
 
 
 def cohort_for(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:

@@ -157,6 +157,40 @@ def truth(
         _survival(target, values[known], [patients[i] for i in known], faults)
 
 
+def sides(
+    target: TargetDocument, values: np.ndarray, patients: Sequence[str], of_slide: Sequence[int], faults: Faults
+) -> None:
+    """Whatever two folds are asked and validate, there is something to learn from, and with an event to choose by
+    (Cox's loss of slides without one is 0, whatever is said of them)."""
+    slides = Counter(of_slide)
+    if (left := _least_left(slides)) < 2:
+        told = f"{len(of_slide)} slides in {len(slides)} folds leave {left} to learn from"
+        faults.found(f"{told}, beside the fold that is asked and the one that validates; give more slides")
+    if target.kind != "survival" or np.isnan(values).any():
+        return
+    dead = {(p, f) for p, f, event in zip(patients, of_slide, values[:, 1], strict=True) if event}
+    events = Counter(dict.fromkeys(slides, 0))
+    events.update(fold for _, fold in dead)
+    if len(dead) < 2:
+        return  # told of the whole table
+    if without := [str(fold) for fold, n in sorted(events.items()) if not n]:
+        folds_are = f"the fold {few(without)} has" if len(without) == 1 else f"the folds {few(without)} have"
+        faults.found(
+            f"column {target.columns[1]!r}: {folds_are} no event ({len(dead)} patients have one in all), and each fold "
+            "validates; make fewer folds, or give more patients with an event"
+        )
+    elif (left := _least_left(events)) < 2:
+        faults.found(
+            f"column {target.columns[1]!r}: {len(dead)} patients with an event in {len(events)} folds leave {left} to "
+            "learn from, beside the fold that is asked and the one that validates; give more patients with an event"
+        )
+
+
+def _least_left(counts: Mapping[int, int]) -> int:
+    """What is left without the two folds that hold most."""
+    return sum(sorted(counts.values())[:-2])
+
+
 def _enough(what: str, patients: set[str], faults: Faults) -> None:
     if len(patients) == 1:
         faults.found(

@@ -78,9 +78,16 @@ class SlideModelDocument:
     members: tuple[Member, ...]
     folds: Mapping[str, int] = field(default_factory=dict)
     """{digest of a patient's name: fold}: members of that fold did not see them. No name leaves the run's folder."""
+    slides: Mapping[str, int] = field(default_factory=dict)
+    """{digest of a slide's name, and of its volume's identity: fold}: slides given without their patient are known."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Figures out of fold."""
     format: int = FORMAT
+
+    def fold_of(self, *, patient: str, slide: str, identity: str) -> int | None:
+        """The fold of a slide that was learnt from, by its codes, patient or name; None for a new one."""
+        found = self.slides.get(digest(identity)), self.folds.get(digest(patient)), self.slides.get(digest(slide))
+        return next((fold for fold in found if fold is not None), None)
 
 
 def digest(patient: str) -> str:
@@ -142,7 +149,7 @@ def faults(document: SlideModelDocument) -> list[str]:
         found.append(f"encoder.code is {document.encoder.code!r}, not a whole number from 1 on")
     found += [
         f"{name} is {value!r}, not an object"
-        for name in ("settings", "folds", "training")
+        for name in ("settings", "folds", "slides", "training")
         if not isinstance(value := getattr(document, name), Mapping)
     ]
     lists = {"objects": document.objects, "target.columns": document.target.columns}

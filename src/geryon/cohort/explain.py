@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,9 @@ import torch
 from geryon import __version__, events
 from geryon.atomic import whole_file
 from geryon.cohort.agreement import Agreement, best_threshold, lesion_cells, otsu, region, score
-from geryon.cohort.answering import HELD_BYTES, answers_of, check_cohort, cohort_for
+from geryon.cohort.answering import HELD_BYTES, answers_of, check_cohort, cohort_for, folds_of
 from geryon.cohort.checks import few
-from geryon.cohort.document import SlideModelDocument, digest
+from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.evidence import METHODS, Asking, mean_map, methods_of
 from geryon.cohort.models import SlideModel, load_slide_model, model_path, settings_of
 from geryon.cohort.overlay import PICTURE_PX, coloured, overview, scale_of
@@ -41,6 +43,8 @@ __all__ = ["Agreement", "Evidence", "Explain", "best_threshold", "evidence", "ex
 
 COLOUR = (230, 120, 20)
 """Of the regions' outlines in QuPath."""
+ENDS = (".ome.tif", "_colours.ome.tif", ".geojson", ".png")
+"""Of a slide's files, beside the .json that says what they are."""
 ROUNDED = 4
 """Corners of outlines are cut by half a cell over this."""
 
@@ -97,14 +101,13 @@ def explain_slides(
     if bags := [slide.name for slide in cohort.slides if not isinstance(slide.cells, Volume)]:
         what = f"the cells of {few(bags)} have no places that could be shown"
         raise InputError(what=what, where=cohort.path, mend="give volumes (features.zarr) in place of bags")
+    _check_names(cohort)
     method = _method(loaded, asked.method)
     folders = []
     tell(events.Started(stage="explain", total=len(cohort.slides), unit="slides"))
     for i, slide in enumerate(cohort.slides):
-        folder, key = out / slide.name, {"model_sha256": sha256, "output_asked": asked.output}
-        key["drawn_over"] = "the tissue mask" if asked.pictures is None else "the slide"
-        key["threshold_asked"] = "" if asked.threshold is None else f"{asked.threshold:g}"
-        if not _is_done(folder / f"evidence_{method}.json", key):
+        folder, key = out / slide.name, {"model_sha256": sha256, **_key(loaded.document, cohort, i, asked)}
+        if not _is_done(folder, f"evidence_{method}", key):
             found = evidence(loaded, cohort, i, asked)
             _write(folder, slide, found, asked, key)
         folders.append(folder)
@@ -113,11 +116,50 @@ def explain_slides(
     return folders
 
 
-def _is_done(path: Path, key: Mapping[str, str]) -> bool:
+def _check_names(cohort: Cohort) -> None:
+    """Each slide's evidence gets a folder of its own, inside of OUT."""
+    names = [_name(cohort, slide) for slide in cohort.slides]
+    if twins := [name for name, n in Counter(names).items() if n > 1]:
+        first = few([str(s.cells.path) for s, name in zip(cohort.slides, names, strict=True) if name == twins[0]])
+        raise UsageError(
+            what=f"slides of the same name would share a folder of evidence: {first}",
+            mend="explain them with different --out folders, or name them in a table",
+        )
+    if wrong := [name for name in names if name in ("", ".", "..") or set(name) & set("/\\\0")]:
+        raise InputError(
+            what=f"{few([repr(name) for name in wrong])} can't name a folder of evidence",
+            where=cohort.path or "the slides given",
+            mend="name slides without / and \\",
+        )
+
+
+def _name(cohort: Cohort, slide: Slide) -> str:
+    """Of a table the name there, else the volume's own: the cohort tells twins apart by their paths."""
+    return slide.name if cohort.path or not isinstance(slide.cells, Volume) else slide.cells.about.slide
+
+
+def _key(document: SlideModelDocument, cohort: Cohort, i: int, asked: Explain) -> dict[str, str]:
+    """What the files of slide i depend on beside the model."""
+    slide = cohort.slides[i]
+    assert isinstance(slide.cells, Volume), "the cohort was read with places"
+    volume = {"about": asdict(slide.cells.about), "codes": slide.identity, "type": slide.cells.dtype}
+    volume |= {"measures": _measures(document, cohort, i).tolist()}
+    return {
+        "output_asked": asked.output,
+        "threshold_asked": "" if asked.threshold is None else f"{asked.threshold:g}",
+        "drawn_over": "the tissue mask" if asked.pictures is None else "the slide",
+        "fold": str(folds_of(document, cohort)[i] or ""),
+        "volume": hashlib.sha256(json.dumps(volume, sort_keys=True, default=str).encode()).hexdigest(),
+    }
+
+
+def _is_done(folder: Path, stem: str, key: Mapping[str, str]) -> bool:
     """Whether the same was asked before, and all of it lies there."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return all(told[name] == value for name, value in key.items())
+        told = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+        return all(told[name] == value for name, value in key.items()) and all(
+            (folder / f"{stem}{end}").is_file() for end in ENDS
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -133,16 +175,17 @@ def evidence(
     """The map of slide i of a cohort; by the members asked for, else by those that never saw its patient."""
     document, slide, asked = model.document, cohort.slides[i], asked or Explain()
     method = _method(model, asked.method)
-    fold = document.folds.get(digest(slide.patient))
+    fold = folds_of(document, cohort)[i]
     chosen = list(members) if members is not None else _members(document, fold)
-    networks = [model.networks[k] for k in chosen]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = [model.networks[k].to(device) for k in chosen]
     weights, name = _outcome(document, networks, cohort, i, asked.output)
     asking = Asking(
         weights=weights,
         side=settings_of(document).cells,
         has_turns=document.has_turns and cohort.has_turns,
         measures=_measures(document, cohort, i),
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device,
     )
     return Evidence(
         slide=slide.name,
@@ -150,7 +193,7 @@ def evidence(
         output=name,
         values=mean_map(method, networks, slide.cells, asking),
         networks=len(networks),
-        is_held_out=fold is not None and all(document.members[k].fold == fold for k in chosen),
+        is_held_out=fold is None or all(document.members[k].fold == fold for k in chosen),
     )
 
 
@@ -195,6 +238,7 @@ def _outcome(
             has_turns=document.has_turns and cohort.has_turns,
             settings=settings_of(document),
             measures=_measures(document, cohort, i).numpy(),
+            device=next(networks[0].parameters()).device.type,
         )
         asked = names[int(np.mean(answers_of(document, networks, slides, 0), axis=0).argmax())]
     return torch.nn.functional.one_hot(torch.tensor(names.index(asked)), outputs).float(), asked

@@ -16,9 +16,8 @@ import torch
 
 from geryon import __version__, events
 from geryon.atomic import whole_file
-from geryon.cohort import results, survival
+from geryon.cohort import checks, results, survival
 from geryon.cohort.answering import answers_of
-from geryon.cohort.checks import CLASSED
 from geryon.cohort.document import Member, SlideModelDocument, digest, save_slide_model
 from geryon.cohort.learn import PENALTIES, Learnt, Lesson, Part, learn
 from geryon.cohort.models import FILE, Kind, filled, get_kind, kept, network_of
@@ -28,7 +27,7 @@ from geryon.cohort.views import Slides, pooled
 from geryon.cohort.volumes import Shelf
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell
-from geryon.nets.weights import read_tensors, save_tensors
+from geryon.nets.weights import read_metadata, read_tensors, save_tensors
 from geryon.train.splits import VALIDATION, Item, Split, sides
 
 PARTS, SLIDES, FIGURES, PREDICTIONS, PATIENTS = (
@@ -83,9 +82,9 @@ def fit_slides(
     cohort = read_cohort(table, replace(question, grid=kind.sees == "crops"))
     if cohort.target is None:
         raise UsageError(what="nothing is asked", mend="give --label COLUMN, or --time and --event")
+    folds = _folds(cohort, course.folds)
     if cohort.target.kind == "survival":
         survival.lifelines()
-    folds = _folds(cohort, course.folds)
     for note in (*cohort.notes, *_thin(cohort, folds)):
         tell(events.Warned(text=note))
     document = _document(cohort, kind, kept(settings), folds)
@@ -145,19 +144,27 @@ def _folds(cohort: Cohort, n: int) -> list[int]:
     for fold in range(n):
         for i, side in enumerate(sides(items, Split(folds=n, fold=fold))):
             folds[i] = fold + 1 if side == VALIDATION else folds[i]
+    assert cohort.target is not None
+    faults = checks.Faults(cohort.path)
+    checks.sides(cohort.target, cohort.truth, cohort.patients, folds, faults)
+    faults.end()
     return folds
 
 
 def _thin(cohort: Cohort, folds: Sequence[int]) -> list[str]:
-    """Classes with fewer patients than folds: some networks never see or never meet them."""
+    """Classes and labels with fewer patients than folds: some networks never see or never meet them."""
     assert cohort.target is not None
-    if cohort.target.kind not in CLASSED:
-        return []
+    sets: list[tuple[str, np.ndarray]] = []
+    if cohort.target.kind in checks.CLASSED:
+        sets = [(f"the class {name!r}", cohort.truth[:, 0] == k) for k, name in enumerate(cohort.target.classes)]
+    elif cohort.target.kind == "multilabel":
+        columns = enumerate(cohort.target.columns)
+        sets = [(f"{name!r} of {value}", cohort.truth[:, k] == value) for k, name in columns for value in (0, 1)]
     found = []
-    for k, name in enumerate(cohort.target.classes):
-        n = len({p for p, truth in zip(cohort.patients, cohort.truth[:, 0], strict=True) if truth == k})
+    for what, has in sets:
+        n = len({patient for patient, it in zip(cohort.patients, has, strict=True) if it})
         if n < len(set(folds)):
-            found.append(f"the class {name!r} has {n} patients, fewer than folds: some networks learn little of it")
+            found.append(f"{what} has {n} patients, fewer than folds: some networks learn little of it")
     return found
 
 
@@ -174,6 +181,11 @@ def _document(cohort: Cohort, kind: Kind, settings: Mapping[str, Any], folds: Se
         objects=cohort.measure_names,
         members=(),
         folds={digest(patient): fold for patient, fold in zip(cohort.patients, folds, strict=True)},
+        slides={
+            digest(known): fold
+            for slide, fold in zip(cohort.slides, folds, strict=True)
+            for known in (slide.name, slide.identity)
+        },
     )
 
 
@@ -212,8 +224,16 @@ def _finished(out: Path, key: str) -> Fitted | None:
     path = out / FIGURES
     if not path.exists():
         return None
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if document.get("key") != key or document.get("status") != COMPLETE or not (out / FILE).exists():
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    if (
+        not isinstance(document, dict)
+        or document.get("key") != key
+        or document.get("status") != COMPLETE
+        or not (out / FILE).exists()
+    ):
         return None
     return Fitted(model=out / FILE, figures=document)
 
@@ -228,7 +248,7 @@ def _device(asked: str) -> str:
 def _all_parts(out: Path, key: str, work: _Work, pairs: Sequence[tuple[int, int]], tell: Tell) -> list[_Part]:
     """Train what is not there yet; each finished network is a file, renamed into place."""
     files = [out / PARTS / f"fold{fold}-seed{seed}.safetensors" for fold, seed in pairs]
-    done = [_read_part(file) for file in files]
+    done = [_read_part(file, key) for file in files]
     begun = time.monotonic()
     tell(events.Started(stage="networks", total=len(pairs), unit="networks", done=sum(p is not None for p in done)))
     seen = np.zeros((len(work.folds), 0))
@@ -276,11 +296,16 @@ def _write_part(file: Path, part: _Part, key: str) -> None:
         save_tensors(tensors | {"answers": part.answers, "course": part.course}, fresh, metadata={"key": key})
 
 
-def _read_part(file: Path) -> _Part | None:
-    """The finished network in a file, whose folder was begun with the same question; None where there is none."""
+def _read_part(file: Path, key: str) -> _Part | None:
+    """The finished network in a file; None where there is none, or it is damaged or of another question."""
     if not file.exists():
         return None
-    tensors = read_tensors(file)
+    try:
+        if read_metadata(file).get("key") != key:
+            return None
+        tensors = read_tensors(file)
+    except InputError:
+        return None
     start = "network."
     return _Part(
         tensors={name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)},

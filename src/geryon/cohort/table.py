@@ -13,7 +13,7 @@ from geryon.cohort.document import EncoderUsed, TargetDocument
 from geryon.cohort.objects import SlideObjects, objects_of, table_of
 from geryon.cohort.targets import Target, get_target, guessed, is_blank
 from geryon.cohort.volumes import encoder_of, has_turns, identity, open_cells
-from geryon.errors import GeryonError, MissingPartError
+from geryon.errors import GeryonError, MissingPartError, UsageError
 from geryon.store.bags.reading import SUFFIXES, Bag
 from geryon.store.features import NAME, Volume
 from geryon.store.given import read_columns
@@ -115,8 +115,15 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     kept = [i for i, name in enumerate(names) if name in cells and name not in empty]
     if target:
         checks.truth(target, truth, patients, [i for i in range(len(names)) if names[i] not in empty], faults)
+    if target and any(folds[i] for i in kept):
+        checks.sides(target, truth[kept], [patients[i] for i in kept], [folds[i] for i in kept], faults)
     rows = [(names[i], patients[i], cells[names[i]], folds[i]) for i in kept]
-    notes = () if PATIENT in columns else (f"there is no column {PATIENT!r}: each slide is taken for a patient",)
+    notes: tuple[str, ...] = ()
+    if PATIENT not in columns:
+        notes = (f"there is no column {PATIENT!r}: each slide is taken for a patient",)
+    if target and not question.kind and target.kind != "survival":
+        told = ", ".join(map(repr, target.columns[:4]))
+        notes = (*notes, f"the question of {told} is taken for {target.kind}; --target asks another")
     base = _built(rows, objects, faults)
     return replace(
         base, path=str(path), target=target, truth=truth[kept], notes=(*notes, *_told(empty)), left_out=empty
@@ -199,6 +206,9 @@ def _target(columns: Mapping[str, list[str]], question: Question, faults: checks
         return None
     try:
         classes = target.classes([[c for c in each if not is_blank(c)] for each in cells], question.classes)
+    except UsageError as error:
+        faults.asked(f"{error.what}; {error.mend}")
+        classes = ()
     except ValueError as error:
         faults.found(f"column {asked[0]!r}: {error}")
         for name in asked:
