@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -100,6 +101,7 @@ def test_the_files_lie_on_the_slide(two, tmp_path) -> None:
     for lost in ("evidence_grad-cam.png", "evidence_grad-cam_colours.ome.tif"):
         (folder / lost).unlink()
         assert main(said) == 0 and (folder / lost).exists()
+    shutil.rmtree(tmp_path / "out" / "a" / "features.zarr")
     volume(tmp_path / "out", "a", 5.0, side=9, tissue=tissue)  # the slide was compressed anew
     assert main(said) == 0
     fresh, _, _ = read_values(folder / "evidence_grad-cam.ome.tif")
