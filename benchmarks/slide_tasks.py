@@ -121,11 +121,11 @@ def cases_unseen(encoder: Encoder, source: str) -> frozenset[str]:
 
 def of_some(predictions: Path, patients: frozenset[str]) -> dict[str, float]:
     """Balanced accuracy over the slides of these patients."""
-    rows = [row for row in answers(predictions) if row["patient"] in patients]
-    classes = sorted(name for name in rows[0] if name in {row["label"] for row in rows} or name.startswith("p_"))
-    columns = [name for name in classes if name.startswith("p_")]
-    true = np.array([columns.index(f"p_{row['label']}") for row in rows])
-    said = np.array([[float(row[name]) for name in columns] for row in rows]).argmax(1)
+    every = list(answers(predictions))
+    classes = sorted({row["label"] for row in every})
+    rows = [row for row in every if row["patient"] in patients]
+    true = np.array([classes.index(row["label"]) for row in rows])
+    said = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]).argmax(1)
     return with_intervals(
         lambda weights: {"balanced_accuracy": balanced_accuracy(true, said, weights)},
         [row["patient"] for row in rows],

@@ -15,6 +15,8 @@ import pytest
 from geryon.errors import InputError, MachineError, MissingPartError, UsageError
 from geryon.nets import catalogue, hub
 from geryon.nets.catalogue import find_model, known_models, names_model, own_models
+from geryon.nets.encoder import MEAN_RGB, load_encoder
+from geryon.nets.encoders.document import save_encoder
 from geryon.nets.hub import HubFile, cache_folder, cached, place_of
 from geryon.nets.model import load_model
 from tests.nets import hubs
@@ -109,6 +111,14 @@ def test_a_place_on_a_hub_is_fetched_once_and_then_needs_no_client(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert find_model(PLACE) == path and find_model(f"{PLACE}#sha256={digest}") == path
     assert load_model(PLACE, engine="cpu").document.name == "lab"
+
+
+def test_an_encoder_comes_from_a_hub_as_a_model_does(store: Path, client: hubs.Client, cache: Path) -> None:
+    digest = save_encoder(store / "b.safetensors", {}, MEAN_RGB)
+    encoder = load_encoder(f"{PLACE}#sha256={digest}", engine="cpu")
+    assert encoder.sha256 == digest and encoder.document == MEAN_RGB and files_of(cache) == ["b.safetensors"]
+    with pytest.raises(InputError, match="is an encoder, not a model"):
+        load_model(PLACE)
 
 
 def test_revisions_are_kept_apart(client: hubs.Client, store: Path) -> None:

@@ -62,7 +62,9 @@ def compress(
     slide or mask can't be used, or the encoder's resolution can't be reached.
     """
     options = options or CompressOptions()
-    net = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, engine=options.engine)
+    # The published code's codes are compared to half a float16 step, which eight bits do not keep.
+    engine = "float32" if options.is_legacy and options.engine == "auto" else options.engine
+    net = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, engine=engine)
     with open_slide(path, mpp=options.mpp) as slide:
         return compress_slide(slide, net, Path(out) / slide.name, options=options, tell=tell)
 

@@ -89,6 +89,24 @@ def test_the_test_would_see_a_wrong_reading(name: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize("name", BATCHED)
+def test_the_order_of_norms_and_the_scale_of_pixels_matter_too(name: str) -> None:
+    file, patches, told = reference(name)
+    tensors, document = import_encoder(file)
+    images = torch.from_numpy(patches[HISTOLOGY]).permute(0, 3, 1, 2)
+    layers = document.settings["layers"]
+    with torch.inference_mode():
+        halved = filled(document, tensors)(images / 2 + 127.5).numpy()  # 0..1 where -1..1 is meant
+        renamed = dict(tensors)
+        for i in [i for i, layer in enumerate(layers) if layer["kind"] == "batch_norm"]:
+            layers[i - 1], layers[i] = layers[i], layers[i - 1]
+            for key in [key for key in tensors if key.startswith(f"layers.{i}.")]:
+                renamed[key.replace(f".{i}.", f".{i - 1}.")] = renamed.pop(key)
+        norm_first = filled(document, renamed)(images).numpy()
+    right = told["codes"][HISTOLOGY]
+    assert np.abs(norm_first - right).max() > 5 and np.abs(halved - right).max() > 1.5
+
+
+@pytest.mark.parametrize("name", BATCHED)
 def test_flattening_and_averaging_matter_too(name: str) -> None:
     file, patches, told = reference(name)
     tensors, document = import_encoder(file)

@@ -9,12 +9,14 @@ import numpy as np
 
 from geryon import plugins
 from geryon.errors import MissingPartError, UsageError
+from geryon.nets.cores import has_cuda_driver
 from geryon.nets.encoders.document import EncoderDocument
 
 ENGINES = {
     "cpu": "geryon.nets.encoders.torch_codes:open_cpu",
     "openvino": "geryon.nets.encoders.openvino_codes:open_openvino",
     "openvino-float32": "geryon.nets.encoders.openvino_codes:open_float32",
+    "cuda": "geryon.nets.encoders.cuda_codes:open_cuda",
 }
 """Entry points of the group geryon.encoder_engines add to it; names are those of the engines of models."""
 
@@ -38,12 +40,26 @@ class CodeEngine(Protocol):
         ...
 
 
+AUTO, EXACT = "auto", "float32"
+"""Not engines but choices: the fastest, and the fastest that computes in float32."""
+
+
 def open_engine(name: str, document: EncoderDocument, tensors: Mapping[str, np.ndarray]) -> CodeEngine:
-    """The engine of that name with the encoder in it; "auto" takes OpenVINO, and torch where it can't be had."""
-    if name != "auto":
-        engine: CodeEngine = plugins.find(ENGINES, "geryon.encoder_engines", name)(document, tensors)
+    """The engine of that name with the encoder in it; "cuda:1" is the second card.
+
+    "auto" takes a CUDA card, then OpenVINO, then torch: facts of the machine, so that the same machine always chooses
+    the same. "float32" is the same without what rounds more: for codes that are compared to the last digits.
+    """
+    if name not in (AUTO, EXACT):
+        kind, _, card = name.partition(":")
+        on_card = kind == "cuda" and card
+        opened = plugins.load(ENGINES[kind]) if on_card else plugins.find(ENGINES, "geryon.encoder_engines", name)
+        engine: CodeEngine = opened(document, tensors, *([card] if on_card else []))
         return engine
-    try:
-        return open_engine("openvino", document, tensors)
-    except (UsageError, MissingPartError):
-        return open_engine("cpu", document, tensors)
+    likely = ["openvino-float32"] if name == EXACT else [*(["cuda"] if has_cuda_driver() else []), "openvino"]
+    for one in likely:
+        try:
+            return open_engine(one, document, tensors)
+        except (UsageError, MissingPartError):
+            continue
+    return open_engine("cpu", document, tensors)

@@ -55,9 +55,13 @@ class Whole(nn.Module):
         super().__init__()
         self.ready, self.pool = ready, nn.AvgPool2d(ready.pool) if ready.pool > 1 else nn.Identity()
 
+    def pooled(self, images: Tensor) -> Tensor:
+        """Means of the images' pixels, as `Ready` and `Sliding` take them."""
+        means: Tensor = self.pool(images.permute(0, 3, 1, 2).float())
+        return means.permute(0, 2, 3, 1)
+
     def forward(self, patches: Tensor) -> Tensor:
-        images = self.pool(patches.permute(0, 3, 1, 2).float())
-        codes: Tensor = self.ready(images.permute(0, 2, 3, 1))
+        codes: Tensor = self.ready(self.pooled(patches))
         return codes
 
 

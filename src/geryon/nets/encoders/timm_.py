@@ -20,6 +20,9 @@ from geryon.nets.topologies import check_settings
 from geryon.nets.topologies.timm_ import arguments_said, config_of, created, read_start, weights_at
 
 ASKED = {"num_classes": 0}
+IDLE = ("num_classes", "in_chans", "dynamic_img_size")
+"""Arguments that make no difference to codes of RGB patches of one size."""
+POOLS = ("avg", "max", "avgmax", "catavgmax", "token", "map")
 PATCH_PX, MPP = 224, 0.5
 
 
@@ -34,7 +37,16 @@ class TimmCodes(nn.Module):
     def __init__(self, model: Any, patch_px: int) -> None:
         super().__init__()
         self.model = model
-        self.patch_px, self.code = patch_px, int(getattr(model, "head_hidden_size", None) or model.num_features)
+        self.patch_px = patch_px
+        with torch.no_grad():
+            shape = model.eval()(torch.zeros((1, 3, patch_px, patch_px))).shape
+        if len(shape) != 2:
+            raise UsageError(
+                what=f"it gives {list(shape)} of a patch, not a code",
+                where="settings of the encoder",
+                mend="choose an encoder that ends with a vector",
+            )
+        self.code = int(shape[1])
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(model.pretrained_cfg[name], dtype=torch.float32).view(3, 1, 1))
 
@@ -51,12 +63,20 @@ def build(settings: Mapping[str, Any]) -> nn.Module:
         {
             "encoder": lambda name: "" if isinstance(name, str) and name else "must be a name of timm",
             "patch_px": lambda n: "" if type(n) is int and 1 <= n <= MOST_PX else "must be a whole number of pixels",
-            "arguments": arguments_said,
+            "arguments": _said,
         },
     )
     if "encoder" not in chosen:
         raise UsageError(what="names no encoder", where="settings", mend="give encoder: a name of timm")
     return TimmCodes(created(chosen["encoder"], chosen["arguments"], ASKED), chosen["patch_px"])
+
+
+def _said(given: Any) -> str:
+    """What is said against arguments of a timm network: those of nets/topologies/timm_.py, and global_pool."""
+    if isinstance(given, Mapping) and given.get("global_pool", "avg") not in POOLS:
+        return f"global_pool must be one of {', '.join(POOLS)}"
+    rest = {k: v for k, v in given.items() if k != "global_pool"} if isinstance(given, Mapping) else given
+    return arguments_said(rest)
 
 
 def import_timm(place: str) -> tuple[dict[str, np.ndarray], EncoderDocument]:
@@ -66,7 +86,11 @@ def import_timm(place: str) -> tuple[dict[str, np.ndarray], EncoderDocument]:
     """
     place = place if "/" in place or Path(place).is_dir() else f"timm/{place}"
     terms, config = read_start(place), config_of(place)
-    arguments = dict(config.get("model_args") or {})
+    arguments = {k: v for k, v in (config.get("model_args") or {}).items() if k not in IDLE}
+    if said := _said(arguments):
+        raise InputError(
+            what=f"its network can't be built here: {said}", where=f"timm:{place}", mend="choose another encoder"
+        )
     try:
         model = created(weights_at(place), arguments, ASKED, pretrained=True)
         side = int(model.pretrained_cfg["input_size"][-1])

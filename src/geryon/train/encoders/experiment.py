@@ -27,7 +27,7 @@ from geryon.train.encoders.comparison import report
 from geryon.train.encoders.fit import Where, fit_encoder
 from geryon.train.encoders.patches import Patches, gather, get_patch_task
 from geryon.train.encoders.probe import ProbeSettings
-from geryon.train.encoders.probing import PLACES_MPP, PLACES_UM, Probed, probe, read_probed
+from geryon.train.encoders.probing import PLACES_MPP, PLACES_UM, Probed, is_taught, probe, read_probed
 from geryon.train.encoders.recipe import EncoderRecipe, parse_encoder_recipe
 from geryon.train.encoders.validation import some
 from geryon.train.experiment import merge_patch
@@ -221,7 +221,7 @@ def _result(at: _At, one: Try) -> Probed | None:
         encoder: Encoder = load_encoder(str(path))
     patches = at.patches(one.task)
     patches = patches.rows(some(len(patches.labels), settings.patches))
-    found = probe(encoder, patches, settings, taught=one.label not in at.experiment.once)
+    found = probe(encoder, patches, settings, taught=is_taught(encoder))
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as fresh:
         fresh.write_text(json.dumps(found.document()) + "\n", encoding="utf-8")
