@@ -232,6 +232,7 @@ def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
         (["a", "b", "a"], "binary"),
         (["1", "2", "3"], "multiclass"),
         ([str(k / 3) for k in range(20)], "regression"),
+        (["0.5", "1", "2"], "regression"),
         ([f"x{k}" for k in range(20)], "multiclass"),
     ],
 )

@@ -90,13 +90,15 @@ def are_numbers(cells: Sequence[str]) -> bool:
 
 def guessed(cells: Sequence[Sequence[str]]) -> str:
     """The kind of question that columns hold [column][row], where the user gives none: multilabel for several columns,
-    binary for two values, regression for more than ten numbers, else multiclass."""
+    binary for two values, regression for more than ten numbers or a fraction among them, else multiclass."""
     if len(cells) > 1:
         return "multilabel"
     values = {cell for cell in cells[0] if not is_blank(cell)}
     if len(values) <= 2:
         return "binary"
-    return "regression" if len(values) > FEW and are_numbers(list(values)) else "multiclass"
+    if not are_numbers(list(values)):
+        return "multiclass"
+    return "regression" if len(values) > FEW or any(number(v) % 1 for v in values) else "multiclass"
 
 
 def in_order(values: set[str]) -> list[str]:
