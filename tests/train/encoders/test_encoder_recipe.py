@@ -113,7 +113,8 @@ def test_options_of_other_documents_are_refused(tmp_path: Path, capsys: pytest.C
     path.write_text(yaml.safe_dump(made.TINY))
     assert main(["fit", str(path), "--out", str(tmp_path / "out"), "--images", "3"]) == 2
     assert "--images is for a model's recipe" in capsys.readouterr().err
-    assert main(["fit", str(path), "--check"]) == 0
+    assert main(["fit", str(path), "--check"]) == 3  # the recipe is right; no source lies here
+    assert "glas" in capsys.readouterr().err
 
 
 def test_a_batch_has_two_patches_of_each_task() -> None:
