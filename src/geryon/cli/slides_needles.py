@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     pooling = tuple(args.pooling.split(","))
     series = Series(ratios=ratios, train=train, pooling=pooling, seeds=args.seeds, steps=args.steps)
     found = needles(args.out, series, minutes=args.minutes, tell=args.tell)
+    words = {True: "holds", False: "does not hold", None: "open (runs are missing, or it was not varied)"}
     for trend, holds in found.trends:
-        args.say(f"{ {True: 'holds', False: 'does not hold', None: 'not asked'}[holds] }: {trend}")
+        args.say(f"{trend}: {words[holds]}")
     more = f"; {found.left} runs are left, the same command goes on" if found.left else ""
     args.say(f"{found.folder / PLOT}: {len(found.points)} points{more}")
     return 0
