@@ -10,8 +10,9 @@ import pytest
 
 from geryon.errors import UsageError
 from geryon.events import Advanced, Event
-from geryon.train.encoders import experiment as module
-from geryon.train.encoders.experiment import EncoderExperiment, conduct, key_of, tries
+from geryon.train.encoders import conducting as module
+from geryon.train.encoders.conducting import conduct, key_of
+from geryon.train.encoders.experiment import EncoderExperiment, tries
 from geryon.train.recipe import valid
 from tests.train.encoders import made
 

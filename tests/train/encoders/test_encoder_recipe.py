@@ -12,7 +12,8 @@ import yaml
 from geryon.cli import main
 from geryon.errors import UsageError
 from geryon.train.encoders.bodies import make_body
-from geryon.train.encoders.experiment import read_encoder_experiment, tries
+from geryon.train.encoders.experiment import tries
+from geryon.train.encoders.experiment_check import read_encoder_experiment
 from geryon.train.encoders.recipe import parse_encoder_recipe, read_encoder_recipe
 from tests.conftest import ROOT
 from tests.train.encoders import made
