@@ -122,5 +122,5 @@ def _encoder_of(at: _At, one: Try) -> Path | str | None:
 
 def key_of(recipe: EncoderRecipe) -> str:
     """A name for all that decides about the weights."""
-    told = json.dumps(asdict(recipe), sort_keys=True, default=str)
+    told = json.dumps({**asdict(recipe), "train": recipe.train.deciding()}, sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:12]

@@ -21,7 +21,7 @@ from geryon.train.encoders.draws import Feed
 from geryon.train.encoders.loop import Trained, train
 from geryon.train.encoders.objectives import OBJECTIVES, SUPERVISED, UNTAUGHT, Asked
 from geryon.train.encoders.patches import Patches, gather, source_of
-from geryon.train.encoders.recipe import EncoderRecipe, read_encoder_recipe
+from geryon.train.encoders.recipe import PLATEAU, EncoderRecipe, read_encoder_recipe
 from geryon.train.encoders.validation import Validation, check_patches
 from geryon.train.faults import of_error, refuse, told
 from geryon.train.splits import Item, Split
@@ -79,6 +79,12 @@ def fit_encoder(
     if recipe.encoder.objective == SUPERVISED and any(len(p.labels) for p in checking):
         validate = Validation(
             tasks=[check_patches(p, settings.validate_on, side_px=recipe.patch_px, mpp=recipe.mpp) for p in checking]
+        )
+    elif settings.schedule == PLATEAU:
+        raise UsageError(
+            what="schedule: plateau needs patches to validate on, and the split leaves none",
+            where=recipe.name,
+            mend="change the split, or write schedule: cosine",
         )
     feed = feed_of(recipe, learning, network)
     trained = train(network, feed, settings, out=out, validate=validate, tell=tell, stop=where.stop)
