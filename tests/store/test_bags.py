@@ -88,8 +88,17 @@ def test_stamp_counts_in_micrometres(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         assert np.array_equal(file["feats"], codes)
         assert np.array_equal(file["coords"], cells[:, ::-1] * 48.0)
-        assert (file.attrs["unit"], file.attrs["tile_size_um"], file.attrs["tile_size_px"]) == ("um", 64.0, 128)
-        assert file.attrs["extractor"] == "multitask-4"
+        assert file["coords"].dtype == np.float32, "as STAMP writes them"
+        assert dict(file.attrs) == {
+            "stamp_version": "2.1.0",  # the first of this layout: a STAMP refuses what is newer than itself
+            "extractor": "multitask-4",
+            "unit": "um",
+            "tile_size_um": 64.0,
+            "tile_size_px": 128,
+            "feat_type": "tile",
+            "encoder_sha256": "ab" * 32,
+            "version": "1",
+        }
     bag = read_bag(path)
     assert (bag.unit, bag.patch, bag.slide) == ("um", 64.0, "a slide") and np.array_equal(codes_of(bag), codes)
 
@@ -187,6 +196,11 @@ def test_files_of_others(tmp_path: Path) -> None:
         file.attrs["extractor"] = "ctranspath"
     bag = read_bag(tmp_path / "old.h5")
     assert (bag.unit, bag.patch, bag.encoder) == ("", None, "ctranspath")
+    with h5py.File(tmp_path / "2.0.h5", "w") as file:
+        file["feats"], file["coords"] = codes.astype(np.float16), places.astype(np.float32)
+        file.attrs.update({"stamp_version": "2.0.0", "extractor": "uni", "unit": "um", "tile_size": 256.0})
+    bag = read_bag(tmp_path / "2.0.h5")
+    assert (bag.unit, bag.patch, bag.patch_um, bag.mpp) == ("um", 256.0, 256.0, 0.0)
 
 
 def test_what_is_no_bag_is_told(tmp_path: Path) -> None:
