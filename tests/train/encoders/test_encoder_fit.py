@@ -15,7 +15,7 @@ from geryon.errors import InputError, UsageError
 from geryon.nets.encoder import load_encoder
 from geryon.nets.encoders.document import read_encoder
 from geryon.nets.model import ResearchOnly
-from geryon.train import splits
+from geryon.train import split_file, splits
 from geryon.train.encoders.bodies import make_body
 from geryon.train.encoders.conducting import key_of
 from geryon.train.encoders.feeding import make_batch
@@ -117,7 +117,7 @@ def test_settings_of_a_schedule_that_is_not_taken_change_no_key() -> None:
 
 def test_groups_are_never_on_two_sides(tmp_path: Path) -> None:
     run(made.recipe(train={"steps": 1}, split={"held_out": {"glas": ["g1"]}}), tmp_path)
-    cases = splits.read(tmp_path / splits.FILE)["cases"]
+    cases = split_file.read(tmp_path / split_file.FILE)["cases"]
     sides = {(c["source"], c["group"]): {d["side"] for d in cases if d["group"] == c["group"]} for c in cases}
     by_source: dict[tuple[str, str], set[str]] = {}
     for case in cases:

@@ -1,8 +1,8 @@
 """stamp: `feats`, and `coords` in µm, as STAMP reads (github.com/KatherLab/STAMP).
 
 Its own files (written in src/stamp/preprocessing/__init__.py, read by get_coords and detect_feature_type in
-src/stamp/modeling/data.py) hold `feats` [n, code], `coords` float32 [n, 2] and on the file stamp_version, extractor, unit,
-tile_size_um, tile_size_px, feat_type and code_hash, a digest of STAMP's own code that it does not read of tiles.
+src/stamp/modeling/data.py) hold `feats` [n, code], `coords` float32 [n, 2], and on the file stamp_version, extractor,
+unit, tile_size_um, tile_size_px, feat_type and code_hash: a digest of STAMP's own code, which those readers do not ask.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from geryon.store.bags.layout import Layout
 from geryon.store.features import Volume
 
 LAYOUT_VERSION = "2.1.0"
-"""Of STAMP: the first that reads tile_size_um and tile_size_px (its pull request 53; 2.0 had tile_size). A STAMP refuses
-files of a version above its own, so this is the one that all which know the layout take."""
+"""Of STAMP: the first that reads tile_size_um and tile_size_px (its pull request 53; 2.0 had tile_size). A STAMP
+refuses files of a version above its own: this one is taken by all that know the layout."""
 
 
 def _write(volume: Volume, folder: Path) -> list[Path]:

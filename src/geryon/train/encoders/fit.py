@@ -12,7 +12,7 @@ from geryon.errors import InputError, UsageError
 from geryon.events import Tell, nobody
 from geryon.nets.encoders.document import EncoderDocument, save_encoder
 from geryon.nets.weights import SourceDocument
-from geryon.train import leaks, splits
+from geryon.train import leaks, split_file, splits
 from geryon.train.checkpoints import STATE
 from geryon.train.curves_page import write_curves
 from geryon.train.encoders.bodies import Body, make_body
@@ -153,14 +153,14 @@ def split_patches(
     faults = splits.faults(items, recipe.split)
     if faults:
         raise refuse(told(faults), where=recipe.name, is_input=False)
-    if (out / STATE).exists() and not (out / splits.FILE).exists():
+    if (out / STATE).exists() and not (out / split_file.FILE).exists():
         raise UsageError(
-            what=f"there is a training state without {splits.FILE}: nobody knows what it has learnt from",
+            what=f"there is a training state without {split_file.FILE}: nobody knows what it has learnt from",
             where=str(out),
             mend="choose another --out",
         )
     out.mkdir(parents=True, exist_ok=True)
-    splits.keep(out, splits.document(items, recipe.split, start=began, name=recipe.name))
+    split_file.keep(out, split_file.document(items, recipe.split, start=began, name=recipe.name))
     return tuple(
         [of_side(patches, recipe.split, side) for patches in gathered] for side in (splits.TRAIN, splits.VALIDATION)
     )  # type: ignore[return-value]
