@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geryon.errors import InputError, MissingPartError, UsageError
+from geryon.errors import InputError, MachineError, MissingPartError, UsageError
 from geryon.space.centres import distance_map
 from geryon.space.turns import TURNS
 from geryon.store.bags import BAGS, reading
@@ -162,6 +162,27 @@ def test_the_same_bytes_each_time(tmp_path: Path, layout: str) -> None:
     made = volume(tmp_path)
     first, again = ([p.read_bytes() for p in get_layout(layout).write(made, tmp_path / n)] for n in ("a", "b"))
     assert first == again and not list((tmp_path / "a").glob(".*"))
+
+
+@pytest.mark.parametrize("layout", sorted(BAGS))
+@pytest.mark.parametrize("share", [0, 0.2, 0.99])
+def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path: Path, layout: str, share: float) -> None:
+    """HDF5 and maps of files ended the process by a signal, torch spoke of its zip."""
+    resource = pytest.importorskip("resource")
+    if layout in ("h5", "stamp"):
+        pytest.importorskip("h5py")
+    made, write = volume(tmp_path), get_layout(layout).write
+    whole = {path.name: path.read_bytes() for path in write(made, tmp_path / "whole")}
+    room = int(share * max(map(len, whole.values())))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(MachineError, match="writing failed"):
+            write(made, tmp_path / layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for path in (tmp_path / layout).iterdir():
+        assert path.read_bytes() == whole[path.name], "what was finished is whole"
 
 
 def test_a_bag_is_read_in_pieces_like_a_volume_of_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
