@@ -15,7 +15,7 @@ from geryon.cohort import survival
 from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.plots import Axes, Course, chart
 from geryon.cohort.results import MEAN, Answered
-from geryon.tasks.probability_metrics import BINS
+from geryon.tasks.probability_metrics import bin_of
 from geryon.train.interval_plot import drawn
 
 REPORT = "report.html"
@@ -127,7 +127,7 @@ def roc(is_so: np.ndarray, p: np.ndarray) -> list[tuple[float, float]]:
 
 def reliability(is_so: np.ndarray, p: np.ndarray) -> list[tuple[float, float]]:
     """(mean probability, share that was so) of each of the bins of the calibration error that holds something."""
-    bins = np.clip(np.ceil(p * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = bin_of(p)
     return [(float(p[bins == k].mean()), float(is_so[bins == k].mean())) for k in np.unique(bins)]
 
 

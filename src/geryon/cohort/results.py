@@ -14,8 +14,8 @@ import numpy as np
 from geryon.atomic import whole_file
 from geryon.cohort import survival
 from geryon.cohort.document import TargetDocument
-from geryon.cohort.statistics import with_intervals
 from geryon.cohort.targets import Scored, get_target
+from geryon.tasks.weighted_metrics import with_intervals
 
 MEAN = "mean"
 """Name of the answers averaged over seeds."""

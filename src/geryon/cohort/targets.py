@@ -14,9 +14,9 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from geryon import plugins
-from geryon.cohort import statistics
 from geryon.cohort.document import TargetDocument
 from geryon.errors import UsageError
+from geryon.tasks import weighted_metrics
 from geryon.tasks.class_metrics import mean_of_known
 
 Scores = dict[str, np.ndarray]
@@ -207,22 +207,22 @@ def _score_binary(of: Scored, weights: np.ndarray) -> Scores:
     truth, answers = of.truth, of.answers
     so, p = truth[:, 0] > 0, answers[:, 0]
     return {
-        "auc": statistics.auc(so, p, weights),
-        "balanced_accuracy": statistics.balanced_accuracy(truth[:, 0], p >= 0.5, weights),
-        "brier": statistics.mean((p - so) ** 2, weights),
-        "ece": statistics.calibration_error(so, p, weights),
+        "auc": weighted_metrics.auc(so, p, weights),
+        "balanced_accuracy": weighted_metrics.balanced_accuracy(truth[:, 0], p >= 0.5, weights),
+        "brier": weighted_metrics.mean((p - so) ** 2, weights),
+        "ece": weighted_metrics.calibration_error(so, p, weights),
     }
 
 
 def _score_classes(of: Scored, weights: np.ndarray) -> Scores:
     truth, answers, target = of.truth, of.answers, of.target
     true, found = truth[:, 0].astype(int), answers.argmax(1)
-    each = {name: statistics.auc(true == k, answers[:, k], weights) for k, name in enumerate(target.classes)}
+    each = {name: weighted_metrics.auc(true == k, answers[:, k], weights) for k, name in enumerate(target.classes)}
     return {
         "auc": mean_of_known(np.stack(list(each.values()), -1)),
-        "balanced_accuracy": statistics.balanced_accuracy(true, found, weights),
-        "brier": statistics.mean(((answers - np.eye(len(target.classes))[true]) ** 2).sum(1), weights),
-        "ece": statistics.calibration_error(true == found, answers.max(1), weights),
+        "balanced_accuracy": weighted_metrics.balanced_accuracy(true, found, weights),
+        "brier": weighted_metrics.mean(((answers - np.eye(len(target.classes))[true]) ** 2).sum(1), weights),
+        "ece": weighted_metrics.calibration_error(true == found, answers.max(1), weights),
         **{f"auc/{name}": values for name, values in each.items()},
     }
 
@@ -232,22 +232,24 @@ def _score_grades(of: Scored, weights: np.ndarray) -> Scores:
     expected = answers @ np.arange(len(target.classes))
     found = answers.argmax(1)
     return {
-        "kappa_quadratic": statistics.quadratic_kappa(truth[:, 0].astype(int), found, weights),
-        "spearman": statistics.spearman(truth[:, 0], expected, weights),
-        "balanced_accuracy": statistics.balanced_accuracy(truth[:, 0], found, weights),
-        "mae_grades": statistics.mean(np.abs(truth[:, 0] - expected), weights),
+        "kappa_quadratic": weighted_metrics.quadratic_kappa(truth[:, 0].astype(int), found, weights),
+        "spearman": weighted_metrics.spearman(truth[:, 0], expected, weights),
+        "balanced_accuracy": weighted_metrics.balanced_accuracy(truth[:, 0], found, weights),
+        "mae_grades": weighted_metrics.mean(np.abs(truth[:, 0] - expected), weights),
     }
 
 
 def _score_labels(of: Scored, weights: np.ndarray) -> Scores:
     truth, answers, target = of.truth, of.answers, of.target
-    each = {name: statistics.auc(truth[:, k] > 0, answers[:, k], weights) for k, name in enumerate(target.columns)}
+    each = {
+        name: weighted_metrics.auc(truth[:, k] > 0, answers[:, k], weights) for k, name in enumerate(target.columns)
+    }
     return {
         "auc": mean_of_known(np.stack(list(each.values()), -1)),
-        "brier": statistics.mean(((answers - truth) ** 2).mean(1), weights),
+        "brier": weighted_metrics.mean(((answers - truth) ** 2).mean(1), weights),
         **{f"auc/{name}": values for name, values in each.items()},
         **{
-            f"ece/{name}": statistics.calibration_error(truth[:, k] > 0, answers[:, k], weights)
+            f"ece/{name}": weighted_metrics.calibration_error(truth[:, k] > 0, answers[:, k], weights)
             for k, name in enumerate(target.columns)
         },
     }
@@ -256,16 +258,16 @@ def _score_labels(of: Scored, weights: np.ndarray) -> Scores:
 def _score_values(of: Scored, weights: np.ndarray) -> Scores:
     truth, answers = of.truth, of.answers
     return {
-        "spearman": statistics.spearman(truth[:, 0], answers[:, 0], weights),
-        "pearson": statistics.pearson(truth[:, 0], answers[:, 0], weights),
-        "mae": statistics.mean(np.abs(truth[:, 0] - answers[:, 0]), weights),
+        "spearman": weighted_metrics.spearman(truth[:, 0], answers[:, 0], weights),
+        "pearson": weighted_metrics.pearson(truth[:, 0], answers[:, 0], weights),
+        "mae": weighted_metrics.mean(np.abs(truth[:, 0] - answers[:, 0]), weights),
     }
 
 
 def _score_risk(of: Scored, weights: np.ndarray) -> Scores:
     # Networks of other folds count risks from another zero and in other steps, so pairs are of one fold.
     time, event = of.truth[:, 0], of.truth[:, 1] > 0
-    return {"c_index": statistics.c_index(time, event, of.answers[:, 0], weights, of.folds)}
+    return {"c_index": weighted_metrics.c_index(time, event, of.answers[:, 0], weights, of.folds)}
 
 
 def _by_class(truth: np.ndarray) -> list[str]:
