@@ -170,7 +170,7 @@ def test_labels_with_few_patients_are_told(table: Path, tmp_path: Path) -> None:
     own, question = write(tmp_path / "own.csv", made), Question(labels=("a", "b"))
     fit_slides(own, out=tmp_path / "run", question=question, course=replace(MEAN, seeds=1), tell=tell)
     assert [text for text in told if "fewer than folds" in text] == [
-        "'b' of 1 has 2 patients, fewer than folds: some networks learn little of it"
+        "column 'b': the value 1 has 2 patients, fewer than folds: some networks learn little of it"
     ]
 
 

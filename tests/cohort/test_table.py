@@ -122,6 +122,10 @@ def test_a_fault_is_one_sentence(slides: Path, tmp_path: Path, change, question:
         (Question(time="t", event="evnt"), r"there is no column 'evnt'"),
         (Question(time="t"), r"survival takes --time COLUMN and --event COLUMN"),
         (Question(labels=("y",), kind="survival"), r"survival takes --time COLUMN and --event COLUMN, and no --label"),
+        (
+            Question(labels=("y",), time="t", event="e", kind="binary"),
+            r"binary takes --label COLUMN, and no --time or --e",
+        ),
         (Question(labels=("y", "v"), kind="binary"), r"binary takes one label column, not 2"),
         (Question(labels=("y",), kind="gues"), r"no slide target is called 'gues'; choose one of: binary"),
         (Question(), "nothing is asked"),

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from geryon import events
-from geryon.cohort.checks import few
 from geryon.cohort.document import SlideModelDocument
+from geryon.cohort.faults import few
 from geryon.cohort.models import SlideModel, get_kind, load_slide_model, settings_of
 from geryon.cohort.results import Answered, write_table
 from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, cohort_of, read_cohort

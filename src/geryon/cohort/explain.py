@@ -18,9 +18,9 @@ from geryon import __version__, events
 from geryon.atomic import whole_file
 from geryon.cohort.agreement import Agreement, best_threshold, lesion_cells, otsu, region, score
 from geryon.cohort.answering import HELD_BYTES, answers_of, check_cohort, cohort_for, folds_of
-from geryon.cohort.checks import few
 from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.evidence import METHODS, Asking, mean_map, methods_of
+from geryon.cohort.faults import few
 from geryon.cohort.models import SlideModel, load_slide_model, model_path, settings_of
 from geryon.cohort.overlay import PICTURE_PX, coloured, overview, scale_of
 from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, Slide

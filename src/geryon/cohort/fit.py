@@ -16,9 +16,10 @@ import torch
 
 from geryon import __version__, events
 from geryon.atomic import whole_file
-from geryon.cohort import checks, results, survival
+from geryon.cohort import checks, results
 from geryon.cohort.answering import answers_of
 from geryon.cohort.document import Member, SlideModelDocument, digest, save_slide_model
+from geryon.cohort.faults import Faults
 from geryon.cohort.learn import PENALTIES, Learnt, Lesson, Part, learn
 from geryon.cohort.models import FILE, Kind, filled, get_kind, kept, network_of
 from geryon.cohort.report import Trainings, write_report
@@ -83,8 +84,7 @@ def fit_slides(
     if cohort.target is None:
         raise UsageError(what="nothing is asked", mend="give --label COLUMN, or --time and --event")
     folds = _folds(cohort, course.folds)
-    if cohort.target.kind == "survival":
-        survival.lifelines()
+    cohort.kind.check_parts()
     for note in (*cohort.notes, *_thin(cohort, folds)):
         tell(events.Warned(text=note))
     document = _document(cohort, kind, kept(settings), folds)
@@ -145,7 +145,7 @@ def _folds(cohort: Cohort, n: int) -> list[int]:
         for i, side in enumerate(sides(items, Split(folds=n, fold=fold))):
             folds[i] = fold + 1 if side == VALIDATION else folds[i]
     assert cohort.target is not None
-    faults = checks.Faults(cohort.path)
+    faults = Faults(cohort.path)
     checks.sides(cohort.target, cohort.truth, cohort.patients, folds, faults)
     faults.end()
     return folds
@@ -154,14 +154,8 @@ def _folds(cohort: Cohort, n: int) -> list[int]:
 def _thin(cohort: Cohort, folds: Sequence[int]) -> list[str]:
     """Classes and labels with fewer patients than folds: some networks never see or never meet them."""
     assert cohort.target is not None
-    sets: list[tuple[str, np.ndarray]] = []
-    if cohort.target.kind in checks.CLASSED:
-        sets = [(f"the class {name!r}", cohort.truth[:, 0] == k) for k, name in enumerate(cohort.target.classes)]
-    elif cohort.target.kind == "multilabel":
-        columns = enumerate(cohort.target.columns)
-        sets = [(f"{name!r} of {value}", cohort.truth[:, k] == value) for k, name in columns for value in (0, 1)]
     found = []
-    for what, has in sets:
+    for what, has in cohort.kind.groups(cohort.target, cohort.truth).items():
         n = len({patient for patient, it in zip(cohort.patients, has, strict=True) if it})
         if n < len(set(folds)):
             found.append(f"{what} has {n} patients, fewer than folds: some networks learn little of it")

@@ -10,8 +10,11 @@ import numpy as np
 
 from geryon.cohort import checks
 from geryon.cohort.document import EncoderUsed, TargetDocument
+from geryon.cohort.faults import Faults, few
+from geryon.cohort.labels import is_blank
 from geryon.cohort.objects import SlideObjects, objects_of, table_of
-from geryon.cohort.targets import Target, get_target, guessed, is_blank
+from geryon.cohort.target import LABELS, Target
+from geryon.cohort.targets import asked_by, get_target, guessed
 from geryon.cohort.volumes import encoder_of, has_turns, identity, open_cells
 from geryon.errors import GeryonError, MissingPartError, UsageError
 from geryon.store.bags.reading import SUFFIXES, Bag
@@ -43,8 +46,15 @@ class Question:
     grid: bool = False
     """Whether the model needs cells with places, which an .h5 does not hold."""
 
+    def columns(self, option: str) -> tuple[str, ...]:
+        """The columns that a field of OPTIONS names."""
+        named = getattr(self, option)
+        return tuple(filter(None, (named,) if isinstance(named, str) else named))
+
 
 NOTHING_ASKED = Question()
+OPTIONS = {"labels": "--label", "time": "--time", "event": "--event"}
+"""Fields of a question that name columns, and how the command line has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +106,7 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     """The slides of a table with their labels; one InputError tells everything that is wrong with it (a UsageError
     where only the columns asked for are wrong)."""
     columns = read_columns(path)
-    faults = checks.Faults(str(path))
+    faults = Faults(str(path))
     target = _target(columns, question, faults)
     if SLIDE not in columns:
         faults.column(SLIDE, columns)
@@ -121,7 +131,7 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     notes: tuple[str, ...] = ()
     if PATIENT not in columns:
         notes = (f"there is no column {PATIENT!r}: each slide is taken for a patient",)
-    if target and not question.kind and target.kind != "survival":
+    if target and not question.kind and get_target(target.kind).options == LABELS:
         told = ", ".join(map(repr, target.columns[:4]))
         notes = (*notes, f"the question of {told} is taken for {target.kind}; --target asks another")
     base = _built(rows, objects, faults)
@@ -131,7 +141,7 @@ def read_cohort(path: Path, question: Question) -> Cohort:
 
 
 def _built(
-    rows: Sequence[tuple[str, str, Volume | Bag, int]], objects: Mapping[str, SlideObjects], faults: checks.Faults
+    rows: Sequence[tuple[str, str, Volume | Bag, int]], objects: Mapping[str, SlideObjects], faults: Faults
 ) -> Cohort:
     """The cohort of rows (slide, patient, volume, fold), where nothing is wrong."""
     identities = {name: identity(cells) for name, _, cells, _ in rows}
@@ -154,24 +164,24 @@ def _built(
     )
 
 
-def _empty(cells: Mapping[str, Volume | Bag], may_be: bool, faults: checks.Faults) -> tuple[str, ...]:
+def _empty(cells: Mapping[str, Volume | Bag], may_be: bool, faults: Faults) -> tuple[str, ...]:
     """The slides without tissue."""
     empty = tuple(name for name, each in cells.items() if not each.tissue.any())
     if empty and not may_be:
-        faults.found(f"no tissue in {checks.few(empty)}; leave out slides without tissue with --skip-empty")
+        faults.found(f"no tissue in {few(empty)}; leave out slides without tissue with --skip-empty")
     elif empty and len(empty) == len(cells):
         faults.found("no slide has tissue")
     return empty
 
 
 def _told(empty: Sequence[str]) -> tuple[str, ...]:
-    return (f"left out, without tissue: {checks.few(empty)}",) if empty else ()
+    return (f"left out, without tissue: {few(empty)}",) if empty else ()
 
 
 def cohort_of(paths: Sequence[Path], question: Question) -> Cohort:
     """Volumes without a table, each a slide and patient of its own name; all faults in one InputError. Of the question
     only what it needs of a slide counts (objects, grid)."""
-    faults = checks.Faults("the slides given")
+    faults = Faults("the slides given")
     cells: dict[str, Volume | Bag] = {}
     for path in paths:
         if (found := _opened(path, str(path), faults)) is not None:
@@ -186,20 +196,23 @@ def cohort_of(paths: Sequence[Path], question: Question) -> Cohort:
     return replace(_built(rows, measured, faults), notes=_told(empty), left_out=empty)
 
 
-def _target(columns: Mapping[str, list[str]], question: Question, faults: checks.Faults) -> TargetDocument | None:
+def _target(columns: Mapping[str, list[str]], question: Question, faults: Faults) -> TargetDocument | None:
     """The question with its classes, or None where its columns can't be used (or nothing is asked)."""
-    is_survival = question.kind == "survival" or bool(question.time or question.event)
-    asked = tuple(filter(None, (question.time, question.event))) if is_survival else question.labels
-    if is_survival and (len(asked) < 2 or question.labels):
-        faults.asked("survival takes --time COLUMN and --event COLUMN, and no --label")
+    given = {name: named for name in OPTIONS if (named := question.columns(name))}
+    kind = question.kind or asked_by(given)
+    takes = get_target(kind).options if kind else LABELS
+    if (kind or given) and set(given) != set(takes):
+        others = " or ".join(option for name, option in OPTIONS.items() if name not in takes)
+        faults.asked(f"{kind} takes {few([f'{OPTIONS[name]} COLUMN' for name in takes])}, and no {others}")
         return None
+    asked = tuple(column for name in takes for column in given.get(name, ()))
     missing = [name for name in asked if name not in columns]
     for name in missing:
         faults.column(name, columns)
     if missing or not asked:
         return None
     cells = [columns[name] for name in asked]
-    kind = "survival" if is_survival else question.kind or guessed(cells)
+    kind = kind or guessed(cells)
     target = get_target(kind)
     if not target.columns[0] <= len(asked) <= target.columns[1]:
         faults.asked(f"{kind} takes one label column, not {len(asked)} ({', '.join(asked)})")
@@ -217,7 +230,7 @@ def _target(columns: Mapping[str, list[str]], question: Question, faults: checks
     return TargetDocument(kind=kind, columns=asked, classes=classes)
 
 
-def _truth(columns: Mapping[str, list[str]], target: TargetDocument, faults: checks.Faults) -> np.ndarray:
+def _truth(columns: Mapping[str, list[str]], target: TargetDocument, faults: Faults) -> np.ndarray:
     """float64 [row, k]; a row of nan where a label is blank or wrong."""
     kind, names = get_target(target.kind), columns[SLIDE]
     for name in target.columns:
@@ -233,13 +246,11 @@ def _truth(columns: Mapping[str, list[str]], target: TargetDocument, faults: che
             rows.append([np.nan] * width)
     told = ", ".join(map(repr, target.columns[:4]))
     for what, slides in wrong.items():
-        faults.found(f"column {told}: {what}, in the row of {checks.few(slides)}")
+        faults.found(f"column {told}: {what}, in the row of {few(slides)}")
     return np.array(rows, float).reshape(len(names), width)
 
 
-def _cells(
-    path: Path, columns: Mapping[str, list[str]], question: Question, faults: checks.Faults
-) -> dict[str, Volume | Bag]:
+def _cells(path: Path, columns: Mapping[str, list[str]], question: Question, faults: Faults) -> dict[str, Volume | Bag]:
     """{slide: its volume} of those that can be opened."""
     given = columns.get(FEATURES)
     if given is None and question.features is None:
@@ -264,10 +275,10 @@ def _cells(
     return found
 
 
-def _flat(cells: Mapping[str, Volume | Bag], question: Question, faults: checks.Faults) -> None:
+def _flat(cells: Mapping[str, Volume | Bag], question: Question, faults: Faults) -> None:
     """Bags are no volumes for a model that looks at places."""
     if flat := [name for name, each in cells.items() if question.grid and isinstance(each, Bag)]:
-        faults.found(f"no grid of cells in {checks.few(flat)}, which this model needs; give features.zarr for them")
+        faults.found(f"no grid of cells in {few(flat)}, which this model needs; give features.zarr for them")
 
 
 def _place(table: Path, given: str, question: Question, name: str) -> Path | None:
@@ -279,7 +290,7 @@ def _place(table: Path, given: str, question: Question, name: str) -> Path | Non
     return next((file for file in files if file.is_file()), question.features / name)
 
 
-def _opened(place: Path, name: str, faults: checks.Faults) -> Volume | Bag | None:
+def _opened(place: Path, name: str, faults: Faults) -> Volume | Bag | None:
     try:
         return open_cells(place)
     except MissingPartError:
@@ -290,7 +301,7 @@ def _opened(place: Path, name: str, faults: checks.Faults) -> Volume | Bag | Non
 
 
 def _objects(
-    path: Path, columns: Mapping[str, list[str]], cells: Mapping[str, Volume | Bag], faults: checks.Faults
+    path: Path, columns: Mapping[str, list[str]], cells: Mapping[str, Volume | Bag], faults: Faults
 ) -> dict[str, SlideObjects]:
     """{slide: its objects}: of the folder in the column `objects`, else of the one that holds features.zarr."""
     found: dict[str, SlideObjects] = {}
@@ -301,7 +312,7 @@ def _objects(
     return found
 
 
-def _add_objects(found: dict[str, SlideObjects], name: str, folder: Path, faults: checks.Faults) -> None:
+def _add_objects(found: dict[str, SlideObjects], name: str, folder: Path, faults: Faults) -> None:
     try:
         found[name] = objects_of(folder)
     except GeryonError as error:
