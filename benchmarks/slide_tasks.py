@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import say, skip
-from geryon.cohort.fit import PREDICTIONS, Course, fit_slides
+from geryon.cohort.fit import Course, fit_slides
+from geryon.cohort.outcome import PREDICTIONS
+from geryon.cohort.question import Question
 from geryon.cohort.results import write_table
-from geryon.cohort.table import Question
 from geryon.errors import GeryonError
 from geryon.flows.compress import compress_slide
 from geryon.flows.compress_options import CompressOptions

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from geryon.cli import main
-from geryon.cohort import fit as story
+from geryon.cohort import ensemble, outcome
 from geryon.cohort.answering import predict_slides
 from geryon.cohort.document import read_slide_document
 from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.models import FILE
-from geryon.cohort.table import Question
+from geryon.cohort.question import Question
 from geryon.errors import InputError, MissingPartError, UsageError
 from geryon.events import Warned
 from geryon.store.features import Volume
@@ -123,7 +123,7 @@ def test_a_finished_run_is_left_and_another_question_refused(fitted: Path, table
 def test_what_is_finished_is_taken_over(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_slides(table, out=tmp_path / "whole", question=QUESTION, course=SMALL)
     taught: list[int] = []
-    learn = story.learn
+    learn = ensemble.learn
 
     def dies(lesson, part, tell):  # type: ignore[no-untyped-def]
         taught.append(part.seed)
@@ -131,7 +131,7 @@ def test_what_is_finished_is_taken_over(table: Path, tmp_path: Path, monkeypatch
             raise KeyboardInterrupt
         return learn(lesson, part, tell)
 
-    monkeypatch.setattr(story, "learn", dies)
+    monkeypatch.setattr(ensemble, "learn", dies)
     with pytest.raises(KeyboardInterrupt):
         fit_slides(table, out=tmp_path / "run", question=QUESTION, course=SMALL)
     assert [p.name for p in (tmp_path / "run").iterdir()] and not (tmp_path / "run" / "figures.json").exists()
@@ -144,17 +144,17 @@ def test_damaged_and_foreign_parts_are_made_again(table: Path, tmp_path: Path, m
     fit_slides(table, out=tmp_path / "whole", question=QUESTION, course=replace(MEAN, seeds=1))
     out, parts, kept = tmp_path / "run", tmp_path / "run" / ".parts", tmp_path / "kept"
     with monkeypatch.context() as patch:
-        patch.setattr(story.shutil, "rmtree", lambda folder, **_: folder.rename(kept))
+        patch.setattr(outcome.shutil, "rmtree", lambda folder, **_: folder.rename(kept))
         fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
     kept.rename(parts)
     first, second, third = sorted(parts.iterdir())
     first.write_bytes(first.read_bytes()[:-40])
-    foreign = story.read_tensors(second)
-    story.save_tensors({n: t + 1 for n, t in foreign.items()}, second, metadata={"key": "another"})
+    foreign = ensemble.read_tensors(second)
+    ensemble.save_tensors({n: t + 1 for n, t in foreign.items()}, second, metadata={"key": "another"})
     (out / "figures.json").write_text('{"status": "comp')
     taught: list[int] = []
-    learn = story.learn
-    monkeypatch.setattr(story, "learn", lambda *given: taught.append(given[1].seed) or learn(*given))
+    learn = ensemble.learn
+    monkeypatch.setattr(ensemble, "learn", lambda *given: taught.append(given[1].seed) or learn(*given))
     fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
     assert len(taught) == 2 and bytes_in(out) == bytes_in(tmp_path / "whole")
 

@@ -11,7 +11,7 @@ import pytest
 
 from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.objects import objects_of
-from geryon.cohort.table import Question
+from geryon.cohort.question import Question
 from geryon.errors import InputError
 from geryon.store.run import read_run, write_run
 from geryon.testing.exporters import CLASSES, result_folder, squares

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from geryon.cohort.fit import Course, fit_slides
-from geryon.cohort.table import Question, read_cohort
+from geryon.cohort.question import Question
+from geryon.cohort.table import read_cohort
 from geryon.errors import GeryonError, InputError, UsageError
 from tests.cohort.cohorts import volume, write
 

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def question_of(args: argparse.Namespace) -> Any:
     """What the command line asks of the table."""
-    from geryon.cohort.table import Question
+    from geryon.cohort.question import Question
 
     return Question(
         labels=tuple(args.labels or ()),

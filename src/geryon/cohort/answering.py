@@ -14,8 +14,10 @@ from geryon import events
 from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.faults import few
 from geryon.cohort.models import SlideModel, get_kind, load_slide_model, settings_of
+from geryon.cohort.question import NOTHING_ASKED, Question
 from geryon.cohort.results import Answered, write_table
-from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, cohort_of, read_cohort
+from geryon.cohort.slides import Cohort, cohort_of
+from geryon.cohort.table import read_cohort
 from geryon.cohort.targets import get_target
 from geryon.cohort.views import VIEWS, Slides, pooled, run
 from geryon.cohort.volumes import Shelf
