@@ -71,7 +71,7 @@ FAULTS = [
     (lambda rows: (place("twin")(rows)), LABEL, None),  # alone it is a slide like any other
     (lambda rows: rows.append({**rows[0], "slide": "t", "patient": "p12",
                                "features": str(rows[3]["features"])[:-2] + "twin"}), LABEL,
-     r"s3 and t hold the same codes: one slide under several names"),
+     r"s3 and t hold the same codes or objects: one slide under several names"),
     (to(3, slide="s2"), LABEL, r"s2 stands in more than one row"),
     (lambda rows: rows[3].update(features=rows[2]["features"]), LABEL, r"s3 and s2 are given the same features"),
     (to(3, slide=""), LABEL, r"the slide is blank in 1 row"),

@@ -56,7 +56,7 @@ def twins(identities: Mapping[str, str], faults: Faults) -> None:
         alike.setdefault(digest, []).append(name)
     for same in alike.values():
         if len(same) > 1:
-            faults.found(f"{few(same)} hold the same codes: one slide under several names; leave one")
+            faults.found(f"{few(same)} hold the same codes or objects: one slide under several names; leave one")
 
 
 def encoders(used: Mapping[str, EncoderUsed], faults: Faults) -> EncoderUsed | None:

@@ -70,7 +70,8 @@ class SlideModelDocument:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the network and its training."""
     target: TargetDocument
-    encoder: EncoderUsed
+    encoder: EncoderUsed | None
+    """None of a model that sees objects alone."""
     has_turns: bool = False
     """Whether the volumes held codes of all eight turned patches."""
     objects: tuple[str, ...] = ()
@@ -83,6 +84,11 @@ class SlideModelDocument:
     training: Mapping[str, Any] = field(default_factory=dict)
     """Figures out of fold."""
     format: int = FORMAT
+
+    @property
+    def code(self) -> int:
+        """Numbers in a code; 0 where none is seen."""
+        return self.encoder.code if self.encoder else 0
 
     def fold_of(self, *, patient: str, slide: str, identity: str) -> int | None:
         """The fold of a slide that was learnt from, by its codes, patient or name; None for a new one."""
@@ -128,7 +134,7 @@ def _parsed(raw: Any) -> SlideModelDocument:
     target: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.pop("target").items()}
     document = SlideModelDocument(
         target=TargetDocument(**target),
-        encoder=EncoderUsed(**given.pop("encoder")),
+        encoder=EncoderUsed(**encoder) if (encoder := given.pop("encoder")) is not None else None,
         objects=tuple(given.pop("objects", ())),
         members=tuple(Member(**m) for m in given.pop("members")),
         **given,
@@ -145,7 +151,9 @@ def faults(document: SlideModelDocument) -> list[str]:
     found = [
         f"{name} is {value!r}, not a text" for name, value in texts.items() if not isinstance(value, str) or not value
     ]
-    if type(document.encoder.code) is not int or document.encoder.code < 1:
+    if document.encoder is None and not document.objects:
+        found.append("it has neither an encoder nor objects")
+    if document.encoder is not None and (type(document.code) is not int or document.code < 1):
         found.append(f"encoder.code is {document.encoder.code!r}, not a whole number from 1 on")
     found += [
         f"{name} is {value!r}, not an object"

@@ -22,10 +22,9 @@ from geryon.cohort.evidence_files import Evidence, Explain, is_done, write_evide
 from geryon.cohort.faults import few
 from geryon.cohort.models import SlideModel, load_slide_model, model_path, settings_of
 from geryon.cohort.question import NOTHING_ASKED, Question
-from geryon.cohort.slides import Cohort, Slide
+from geryon.cohort.slides import Cohort, Slide, shelf_of
 from geryon.cohort.targets import get_target
 from geryon.cohort.views import Slides
-from geryon.cohort.volumes import Shelf
 from geryon.errors import InputError, UsageError
 from geryon.nets.weights import file_sha256
 from geryon.store.features import Volume
@@ -50,13 +49,13 @@ def explain_slides(
     """
     asked, out, started = asked or Explain(), Path(out), time.monotonic()
     loaded, sha256 = load_slide_model(model), file_sha256(model_path(model))
+    method = _method(loaded, asked.method)
     cohort = cohort_for([Path(slide) for slide in slides], replace(question, grid=True), loaded.document)
     check_cohort(loaded.document, cohort)
     if bags := [slide.name for slide in cohort.slides if not isinstance(slide.cells, Volume)]:
         what = f"the cells of {few(bags)} have no places that could be shown"
         raise InputError(what=what, where=cohort.path, mend="give volumes (features.zarr) in place of bags")
     _check_names(cohort)
-    method = _method(loaded, asked.method)
     folders = []
     tell(events.Started(stage="explain", total=len(cohort.slides), unit="slides"))
     for i, slide in enumerate(cohort.slides):
@@ -74,7 +73,8 @@ def _check_names(cohort: Cohort) -> None:
     """Each slide's evidence gets a folder of its own, inside of OUT."""
     names = [_name(cohort, slide) for slide in cohort.slides]
     if twins := [name for name, n in Counter(names).items() if n > 1]:
-        first = few([str(s.cells.path) for s, name in zip(cohort.slides, names, strict=True) if name == twins[0]])
+        alike = [slide for slide, name in zip(cohort.slides, names, strict=True) if name == twins[0]]
+        first = few([str(slide.cells.path) for slide in alike if slide.cells is not None])
         raise UsageError(
             what=f"slides of the same name would share a folder of evidence: {first}",
             mend="explain them with different --out folders, or name them in a table",
@@ -118,6 +118,7 @@ def evidence(
     """The map of slide i of a cohort; by the members asked for, else by those that never saw its patient."""
     document, slide, asked = model.document, cohort.slides[i], asked or Explain()
     method = _method(model, asked.method)
+    assert slide.cells is not None, "a model that has a method sees cells"
     fold = folds_of(document, cohort)[i]
     chosen = list(members) if members is not None else _members(document, fold)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -177,7 +178,7 @@ def _outcome(
         raise UsageError(what=f"the model has no output {asked!r}", mend=f"choose one of: {', '.join(names)}")
     if not asked:
         slides = Slides(
-            shelf=Shelf([cohort.slides[i].cells], HELD_BYTES),
+            shelf=shelf_of([cohort.slides[i]], HELD_BYTES),
             has_turns=document.has_turns and cohort.has_turns,
             settings=settings_of(document),
             measures=_measures(document, cohort, i).numpy(),

@@ -20,10 +20,9 @@ from geryon.cohort.folds import folds_for, thin
 from geryon.cohort.models import Kind, get_kind, kept
 from geryon.cohort.outcome import Fitted, finish, finished
 from geryon.cohort.question import Question
-from geryon.cohort.slides import Cohort
+from geryon.cohort.slides import Cohort, shelf_of
 from geryon.cohort.table import read_cohort
 from geryon.cohort.views import Slides
-from geryon.cohort.volumes import Shelf
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell
 
@@ -59,9 +58,7 @@ def fit_slides(
     table, out = Path(table), Path(out)
     kind = get_kind(course.model)
     settings, device = kind.settings(course.settings), _device(course.device)
-    if course.model == "objects" and not question.objects:
-        question = replace(question, objects=True)
-    cohort = read_cohort(table, replace(question, grid=kind.sees == "crops"))
+    cohort = read_cohort(table, question.for_model(kind.sees, question.objects))
     if cohort.target is None:
         raise UsageError(what="nothing is asked", mend="give --label COLUMN, or --time and --event")
     folds = folds_for(cohort, course.folds)
@@ -73,7 +70,7 @@ def fit_slides(
     if (done := finished(out, key)) is not None:
         return done
     slides = Slides(
-        shelf=Shelf([slide.cells for slide in cohort.slides], course.memory_bytes),
+        shelf=shelf_of(cohort.slides, course.memory_bytes),
         has_turns=cohort.has_turns,
         settings=settings,
         measures=cohort.measures if cohort.measure_names else np.zeros((len(cohort.slides), 0)),

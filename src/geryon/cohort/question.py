@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -20,13 +20,20 @@ class Question:
     event: str = ""
     """Columns of survival: time to death or to the last visit, and 1 for a death."""
     features: Path | None = None
-    """Folder that holds each slide's folder (or .h5), for tables without the column `features`."""
+    """Folder that holds each slide's folder (or .h5), where no column says where it is."""
+    cells: bool = True
+    """Whether volumes are looked at; else they need not be there."""
     objects: bool = False
-    """Whether measures of the slides' objects are taken too."""
+    """Whether measures of the slides' objects are taken."""
     skip_empty: bool = False
     """Whether slides without tissue are left out; else they are a fault."""
     grid: bool = False
     """Whether the model needs cells with places, which an .h5 does not hold."""
+
+    def for_model(self, sees: str, objects: bool) -> Question:
+        """What a model needs of the slides that sees so much of them (in models.SEES), and takes objects or not."""
+        is_blind = sees == "nothing"
+        return replace(self, cells=not is_blind, grid=self.grid or sees == "crops", objects=objects or is_blind)
 
     def columns(self, option: str) -> tuple[str, ...]:
         """The columns that a field of OPTIONS names."""

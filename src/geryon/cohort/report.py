@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geryon.atomic import whole_file
-from geryon.cohort.document import SlideModelDocument
+from geryon.cohort.document import EncoderUsed, SlideModelDocument
 from geryon.cohort.plots import Axes, Course, chart
 from geryon.cohort.results import MEAN, SEEDS, Answered
 from geryon.cohort.targets import get_target
@@ -73,17 +73,22 @@ def write_report(
 
 def _facts(document: SlideModelDocument, slides: Answered, notes: Sequence[str]) -> str:
     seeds, folds = ({getattr(m, name) for m in document.members} for name in ("seed", "fold"))
-    encoder = document.encoder
     rows = [
         ("question", f"{document.target.kind}: {', '.join(document.target.columns)}"),
         ("classes", ", ".join(document.target.classes)),
         ("slides, patients", f"{len(slides.names)}, {len(set(slides.patients))}"),
         ("folds, seeds", f"{len(folds)}, {len(seeds)}"),
-        ("encoder", f"{encoder.name or 'unknown'} ({encoder.code} numbers, {encoder.patch_um:g} µm patches)"),
+        ("encoder", _told(document.encoder)),
         ("objects", f"{len(document.objects)} measures" if document.objects else "not used"),
         ("to be known", "; ".join(notes)),
     ]
     return _table([(name, text) for name, text in rows if text])
+
+
+def _told(encoder: EncoderUsed | None) -> str:
+    if encoder is None:
+        return "not used"
+    return f"{encoder.name or 'unknown'} ({encoder.code} numbers, {encoder.patch_um:g} µm patches)"
 
 
 def _figures(level: str, found: Mapping[str, Any]) -> str:

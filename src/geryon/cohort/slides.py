@@ -15,7 +15,7 @@ from geryon.cohort.objects import SlideObjects, objects_of, table_of
 from geryon.cohort.question import Question
 from geryon.cohort.target import Target
 from geryon.cohort.targets import get_target
-from geryon.cohort.volumes import encoder_of, has_turns, identity, open_cells
+from geryon.cohort.volumes import Shelf, encoder_of, has_turns, identity, open_cells
 from geryon.errors import GeryonError, MissingPartError
 from geryon.store.bags.reading import SUFFIXES, Bag
 from geryon.store.features import NAME, Volume
@@ -30,9 +30,10 @@ class Slide:
 
     name: str
     patient: str
-    cells: Volume | Bag
+    cells: Volume | Bag | None
+    """None where the question is of objects alone."""
     identity: str
-    """Digest of its codes, as cohort.volumes has it."""
+    """Digest of its codes, as cohort.volumes has it, or of its objects."""
     fold: int = 0
     """As the table gives it, 0 where it does not."""
 
@@ -43,7 +44,8 @@ class Cohort:
 
     path: str
     slides: tuple[Slide, ...]
-    encoder: EncoderUsed
+    encoder: EncoderUsed | None
+    """None where no volumes were asked for."""
     has_turns: bool
     """Whether all hold codes of eight turned patches."""
     target: TargetDocument | None = None
@@ -69,87 +71,128 @@ class Cohort:
         return get_target(self.target.kind)
 
 
-def built(
-    rows: Sequence[tuple[str, str, Volume | Bag, int]], objects: Mapping[str, SlideObjects], faults: Faults
-) -> Cohort:
-    """The cohort of rows (slide, patient, volume, fold), where nothing is wrong."""
-    identities = {name: identity(cells) for name, _, cells, _ in rows}
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """What was opened, {slide: what}; empty of what the question does not need."""
+
+    cells: Mapping[str, Volume | Bag]
+    objects: Mapping[str, SlideObjects]
+
+    @property
+    def slides(self) -> list[str]:
+        """The slides that can be seen."""
+        return list(self.cells or self.objects)
+
+    @property
+    def empty(self) -> list[str]:
+        """Those without tissue."""
+        if self.cells:
+            return [name for name, each in self.cells.items() if not each.tissue.any()]
+        return [name for name, each in self.objects.items() if not each.has_tissue]
+
+    def identity(self, name: str) -> str:
+        """A digest of the slide's codes, or of its objects where no codes are seen."""
+        return identity(self.cells[name]) if self.cells else self.objects[name].identity
+
+
+def shelf_of(slides: Sequence[Slide], memory_bytes: int) -> Shelf:
+    """Their volumes; empty where the question is of objects alone."""
+    return Shelf([slide.cells for slide in slides if slide.cells is not None], memory_bytes)
+
+
+def built(rows: Sequence[tuple[str, str, int]], found: Found, faults: Faults) -> Cohort:
+    """The cohort of rows (slide, patient, fold) that were found, where nothing is wrong."""
+    identities = {name: found.identity(name) for name, *_ in rows}
     checks.twins(identities, faults)
-    encoder = checks.encoders({name: encoder_of(cells) for name, _, cells, _ in rows}, faults)
-    checks.objects(objects, faults)
+    cells = {name: found.cells[name] for name, *_ in rows if found.cells}
+    encoder = checks.encoders({name: encoder_of(each) for name, each in cells.items()}, faults)
+    checks.objects(found.objects, faults)
     faults.end()
-    assert encoder is not None, "no volume is a fault"
-    measures = tuple(next(iter(objects.values())).measures) if objects else ()
+    measures = tuple(next(iter(found.objects.values())).measures) if found.objects else ()
     return Cohort(
         path="",
         slides=tuple(
-            Slide(name=name, patient=patient, cells=cells, identity=identities[name], fold=fold)
-            for name, patient, cells, fold in rows
+            Slide(name=name, patient=patient, cells=cells.get(name), identity=identities[name], fold=fold)
+            for name, patient, fold in rows
         ),
         encoder=encoder,
-        has_turns=all(has_turns(cells) for _, _, cells, _ in rows),
+        has_turns=bool(cells) and all(map(has_turns, cells.values())),
         measure_names=measures,
-        measures=table_of([objects[name] for name, *_ in rows] if objects else [], measures),
+        measures=table_of([found.objects[name] for name, *_ in rows] if found.objects else [], measures),
     )
 
 
-def empty_of(cells: Mapping[str, Volume | Bag], may_be: bool, faults: Faults) -> tuple[str, ...]:
+def empty_of(found: Found, may_be: bool, faults: Faults) -> tuple[str, ...]:
     """The slides without tissue."""
-    empty = tuple(name for name, each in cells.items() if not each.tissue.any())
+    empty = tuple(found.empty)
     if empty and not may_be:
         faults.found(f"no tissue in {few(empty)}; leave out slides without tissue with --skip-empty")
-    elif empty and len(empty) == len(cells):
+    elif empty and len(empty) == len(found.slides):
         faults.found("no slide has tissue")
     return empty
 
 
 def told_of_empty(empty: Sequence[str]) -> tuple[str, ...]:
+    """The note about slides that were left out."""
     return (f"left out, without tissue: {few(empty)}",) if empty else ()
 
 
 def cohort_of(paths: Sequence[Path], question: Question) -> Cohort:
-    """Volumes without a table, each a slide and patient of its own name; all faults in one InputError. Of the question
-    only what it needs of a slide counts (objects, grid)."""
+    """Volumes, or folders of results, without a table, each a slide and patient of its own name; all faults in one
+    InputError. Of the question only what it needs of a slide counts (cells, grid, objects)."""
     faults = Faults("the slides given")
     cells: dict[str, Volume | Bag] = {}
+    objects: dict[str, SlideObjects] = {}
     for path in paths:
-        if (found := _opened(path, str(path), faults)) is not None:
-            name = found.about.slide if isinstance(found, Volume) else found.slide
-            cells[name if name not in cells else str(path)] = found
+        if question.cells:
+            if (each := _opened(path, str(path), faults)) is None:
+                continue
+            told = each.about.slide if isinstance(each, Volume) else each.slide
+            name = told if told not in cells else str(path)
+            cells[name] = each
+        if question.objects and (measured := _measured(_folder(path), str(path), faults)) is not None:
+            if not question.cells:
+                name = measured.slide if measured.slide not in objects else str(path)
+            objects[name] = measured
     _flat(cells, question, faults)
-    empty = empty_of(cells, True, faults)
-    measured: dict[str, SlideObjects] = {}
-    for name, each in cells.items() if question.objects else ():
-        _add_objects(measured, name, each.path.parent, faults)
-    rows = [(name, name, each, 0) for name, each in cells.items() if name not in empty]
-    return replace(built(rows, measured, faults), notes=told_of_empty(empty), left_out=empty)
+    found = Found(cells=cells, objects=objects)
+    empty = empty_of(found, True, faults)
+    rows = [(name, name, 0) for name in found.slides if name not in empty]
+    return replace(built(rows, found, faults), notes=told_of_empty(empty), left_out=empty)
 
 
-def cells_of(
-    path: Path, columns: Mapping[str, list[str]], question: Question, faults: Faults
-) -> dict[str, Volume | Bag]:
-    """{slide: its volume} of those that can be opened."""
-    given = columns.get(FEATURES)
-    if given is None and question.features is None:
-        faults.asked(f"there is no column {FEATURES!r}, and no folder of volumes; give --features FOLDER")
-        return {}
-    found: dict[str, Volume | Bag] = {}
+def opened(table: Path, columns: Mapping[str, list[str]], question: Question, faults: Faults) -> Found:
+    """Of each slide of a table what the question needs: its volume; its objects, from the folder in the column
+    `objects`, else from the one that holds the volume, or would."""
+    if question.features is None and FEATURES not in columns and (question.cells or OBJECTS not in columns):
+        what = (FEATURES, "volumes") if question.cells else (OBJECTS, "results")
+        faults.asked(f"there is no column {what[0]!r}, and no folder of {what[1]}; give --features FOLDER")
+        return Found(cells={}, objects={})
+    cells: dict[str, Volume | Bag] = {}
+    objects: dict[str, SlideObjects] = {}
     taken: dict[Path, str] = {}
     for i, name in enumerate(columns[SLIDE]):
-        if not name or name in found:
+        if not name or name in cells or name in objects:
             continue
-        place = _place(path, given[i] if given else "", question, name)
-        if place is None:
-            faults.found(f"{name}: no {FEATURES} is given; fill it, or give --features FOLDER")
+        features, folder = (columns[column][i] if column in columns else "" for column in (FEATURES, OBJECTS))
+        place = _place(table, features, question, name)
+        at = table.parent / folder if folder else _folder(place) if place else None
+        kind, needed = (FEATURES, place) if question.cells else (OBJECTS, at)
+        if needed is None:
+            faults.found(f"{name}: no {kind} is given; fill it, or give --features FOLDER")
             continue
-        if (cells := _opened(place, name, faults)) is None:
+        volume = _opened(needed, name, faults) if question.cells else None
+        if question.cells and volume is None:
             continue
-        if (other := taken.setdefault(cells.path.resolve(), name)) != name:
-            faults.found(f"{name} and {other} are given the same {FEATURES}; a slide may stand once")
+        if (other := taken.setdefault((volume.path if volume else needed).resolve(), name)) != name:
+            faults.found(f"{name} and {other} are given the same {kind}; a slide may stand once")
             continue
-        found[name] = cells
-    _flat(found, question, faults)
-    return found
+        if volume is not None:
+            cells[name] = volume
+        if question.objects and at is not None and (measured := _measured(at, name, faults)) is not None:
+            objects[name] = measured
+    _flat(cells, question, faults)
+    return Found(cells=cells, objects=objects)
 
 
 def _flat(cells: Mapping[str, Volume | Bag], question: Question, faults: Faults) -> None:
@@ -164,7 +207,12 @@ def _place(table: Path, given: str, question: Question, name: str) -> Path | Non
     if question.features is None:
         return None
     files = [question.features / f"{name}{suffix}" for suffix in SUFFIXES]
-    return next((file for file in files if file.is_file()), question.features / name)
+    return next((file for file in files if question.cells and file.is_file()), question.features / name)
+
+
+def _folder(place: Path) -> Path:
+    """The folder of results that a volume lies in."""
+    return place.parent if place.name == NAME else place
 
 
 def _opened(place: Path, name: str, faults: Faults) -> Volume | Bag | None:
@@ -177,20 +225,9 @@ def _opened(place: Path, name: str, faults: Faults) -> Volume | Bag | None:
         return None
 
 
-def measured(
-    path: Path, columns: Mapping[str, list[str]], cells: Mapping[str, Volume | Bag], faults: Faults
-) -> dict[str, SlideObjects]:
-    """{slide: its objects}: of the folder in the column `objects`, else of the one that holds features.zarr."""
-    found: dict[str, SlideObjects] = {}
-    for name, given in zip(columns[SLIDE], columns.get(OBJECTS, [""] * len(columns[SLIDE])), strict=True):
-        if name in cells and name not in found:
-            at = cells[name].path
-            _add_objects(found, name, path.parent / given if given else at.parent if at.name == NAME else at, faults)
-    return found
-
-
-def _add_objects(found: dict[str, SlideObjects], name: str, folder: Path, faults: Faults) -> None:
+def _measured(folder: Path, name: str, faults: Faults) -> SlideObjects | None:
     try:
-        found[name] = objects_of(folder)
+        return objects_of(folder)
     except GeryonError as error:
         faults.found(f"{name}: no objects: {error}")
+        return None

@@ -13,7 +13,7 @@ from geryon.cohort.document import TargetDocument
 from geryon.cohort.faults import Faults, few
 from geryon.cohort.labels import is_blank
 from geryon.cohort.question import OPTIONS, Question
-from geryon.cohort.slides import FOLD, PATIENT, SLIDE, Cohort, built, cells_of, empty_of, measured, told_of_empty
+from geryon.cohort.slides import FOLD, PATIENT, SLIDE, Cohort, built, empty_of, opened, told_of_empty
 from geryon.cohort.target import LABELS
 from geryon.cohort.targets import asked_by, get_target, guessed
 from geryon.errors import UsageError
@@ -37,22 +37,21 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     checks.names(names, patients, faults)
     truth = _truth(columns, target, faults) if target else np.zeros((len(names), 0))
     folds = checks.folds(columns.get(FOLD) if target else None, names, patients, faults)
-    cells = cells_of(path, columns, question, faults)
-    empty = empty_of(cells, question.skip_empty, faults)
-    objects = measured(path, columns, cells, faults) if question.objects else {}
-    kept = [i for i, name in enumerate(names) if name in cells and name not in empty]
+    found = opened(path, columns, question, faults)
+    empty = empty_of(found, question.skip_empty, faults)
+    kept = [i for i, name in enumerate(names) if name in found.slides and name not in empty]
     if target:
         checks.truth(target, truth, patients, [i for i in range(len(names)) if names[i] not in empty], faults)
     if target and any(folds[i] for i in kept):
         checks.sides(target, truth[kept], [patients[i] for i in kept], [folds[i] for i in kept], faults)
-    rows = [(names[i], patients[i], cells[names[i]], folds[i]) for i in kept]
+    rows = [(names[i], patients[i], folds[i]) for i in kept]
     notes: tuple[str, ...] = ()
     if PATIENT not in columns:
         notes = (f"there is no column {PATIENT!r}: each slide is taken for a patient",)
     if target and not question.kind and get_target(target.kind).options == LABELS:
         told = ", ".join(map(repr, target.columns[:4]))
         notes = (*notes, f"the question of {told} is taken for {target.kind}; --target asks another")
-    base = built(rows, objects, faults)
+    base = built(rows, found, faults)
     return replace(
         base, path=str(path), target=target, truth=truth[kept], notes=(*notes, *told_of_empty(empty)), left_out=empty
     )
