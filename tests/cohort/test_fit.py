@@ -255,6 +255,25 @@ def test_predict_refuses_volumes_of_another_encoder(fitted: Path, tmp_path: Path
     assert not (tmp_path / "p.csv").exists()
 
 
+def test_predict_warns_of_codes_in_another_precision(tmp_path: Path) -> None:
+    signal = np.arange(15) % 2 - 0.5
+    labels = [{"y": "ab"[int(z > 0)]} for z in signal]
+    table = cohort(tmp_path, labels, signal, side=2, precision="float32")
+    fit_slides(table, out=tmp_path / "run", question=QUESTION, course=replace(MEAN, seeds=1))
+    assert read_slide_document(tmp_path / "run" / FILE).precisions == ("float32",)
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    for name, precision in (("same", "float32"), ("unknown", ""), ("other", "int8")):
+        volume(tmp_path / "new", name, 1.0, side=2, precision=precision)
+    predict_slides(tmp_path / "run", [tmp_path / "new" / "same", tmp_path / "new" / "unknown"], tell=tell)
+    assert told == []
+    predict_slides(tmp_path / "run", [tmp_path / "new" / "same", tmp_path / "new" / "other"], tell=tell)
+    assert len(told) == 1 and "learnt from codes computed in float32, those of 1 in int8 differ a little" in told[0]
+
+
 def test_predict_says_whom_it_learnt_from_and_what_it_left_out(fitted: Path, table: Path, tmp_path: Path) -> None:
     volume(tmp_path, "blank", 1.0, tissue=np.zeros((8, 8), bool))
     told: list[str] = []

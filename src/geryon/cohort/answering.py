@@ -61,10 +61,9 @@ def predict_slides(
     if not members:
         there = sorted({member.fold for member in document.members})
         raise UsageError(what=f"the model has no fold {fold}", mend=f"choose one of: {', '.join(map(str, there))}")
-    for note in cohort.notes:
-        tell(events.Warned(text=note))
-    if note := _learnt_from(document, cohort, fold):
-        tell(events.Warned(text=note))
+    for note in (*cohort.notes, *_other_precisions(document, cohort), _learnt_from(document, cohort, fold)):
+        if note:
+            tell(events.Warned(text=note))
     answered = _asked(loaded, members, cohort, tell)
     if out is not None:
         write_table(Path(out), answered.rows())
@@ -91,6 +90,18 @@ def _learnt_from(document: SlideModelDocument, cohort: Cohort, fold: int) -> str
         return ""
     told = f"{len(seen)} slide{'s are' if len(seen) > 1 else ' is'} of other folds ({few(seen)})"
     return f"{told}: the networks of fold {fold} learnt from them or were chosen by them"
+
+
+def _other_precisions(document: SlideModelDocument, cohort: Cohort) -> list[str]:
+    """In words, codes that were computed in another way than all that the model learnt from."""
+    strange = {name: n for name, n in cohort.precisions.items() if name not in document.precisions}
+    if not document.precisions or not strange:
+        return []
+    told, mine = few([f"of {n} in {name}" for name, n in strange.items()]), " or ".join(document.precisions)
+    return [
+        f"the model learnt from codes computed in {mine}, those {told} differ a little; delete these volumes and "
+        f"compress the slides again with the --engine that computes in {mine}"
+    ]
 
 
 def cohort_for(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:

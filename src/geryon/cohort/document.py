@@ -31,6 +31,8 @@ class EncoderUsed:
     """Side of a patch; 0 where unknown."""
     stride_um: float
     """From patch to patch; 0 where unknown."""
+    patches: str = ""
+    """What was done to them: "plain", or some of "mean of turns", "legacy", "stain normalised"; "" where unknown."""
 
     def differences(self, other: EncoderUsed) -> list[str]:
         """In words, what of the other is not as here; what is unknown on one side is not compared."""
@@ -72,6 +74,8 @@ class SlideModelDocument:
     target: TargetDocument
     encoder: EncoderUsed | None
     """None of a model that sees objects alone."""
+    precisions: tuple[str, ...] = ()
+    """What the codes that it learnt from were computed in, such as "float32"; those that volumes do not say lack."""
     has_turns: bool = False
     """Whether the volumes held codes of all eight turned patches."""
     objects: tuple[str, ...] = ()
@@ -136,6 +140,7 @@ def _parsed(raw: Any) -> SlideModelDocument:
         target=TargetDocument(**target),
         encoder=EncoderUsed(**encoder) if (encoder := given.pop("encoder")) is not None else None,
         objects=tuple(given.pop("objects", ())),
+        precisions=tuple(given.pop("precisions", ())),
         members=tuple(Member(**m) for m in given.pop("members")),
         **given,
     )
@@ -160,7 +165,7 @@ def faults(document: SlideModelDocument) -> list[str]:
         for name in ("settings", "folds", "slides", "training")
         if not isinstance(value := getattr(document, name), Mapping)
     ]
-    lists = {"objects": document.objects, "target.columns": document.target.columns}
+    lists = {"objects": document.objects, "precisions": document.precisions, "target.columns": document.target.columns}
     lists |= {"target.classes": document.target.classes}
     found += [f"{k} is {v!r}, not texts" for k, v in lists.items() if not all(isinstance(each, str) for each in v)]
     if not document.members:

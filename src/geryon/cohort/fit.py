@@ -91,6 +91,7 @@ def _document(cohort: Cohort, kind: Kind, settings: Mapping[str, Any], folds: Se
         settings=settings,
         target=cohort.target,
         encoder=cohort.encoder,
+        precisions=tuple(sorted(cohort.precisions)),
         has_turns=cohort.has_turns,
         objects=cohort.measure_names,
         members=(),

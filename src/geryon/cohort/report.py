@@ -79,6 +79,7 @@ def _facts(document: SlideModelDocument, slides: Answered, notes: Sequence[str])
         ("slides, patients", f"{len(slides.names)}, {len(set(slides.patients))}"),
         ("folds, seeds", f"{len(folds)}, {len(seeds)}"),
         ("encoder", _told(document.encoder)),
+        ("codes computed in", ", ".join(document.precisions)),
         ("objects", f"{len(document.objects)} measures" if document.objects else "not used"),
         ("to be known", "; ".join(notes)),
     ]

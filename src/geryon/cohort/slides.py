@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from geryon.cohort.objects import SlideObjects, objects_of, table_of
 from geryon.cohort.question import Question
 from geryon.cohort.target import Target
 from geryon.cohort.targets import get_target
-from geryon.cohort.volumes import Shelf, encoder_of, has_turns, identity, open_cells
+from geryon.cohort.volumes import Shelf, encoder_of, has_turns, identity, open_cells, precision_of
 from geryon.errors import GeryonError, MissingPartError
 from geryon.store.bags.reading import SUFFIXES, Bag
 from geryon.store.features import NAME, Volume
@@ -34,6 +35,8 @@ class Slide:
     """None where the question is of objects alone."""
     identity: str
     """Digest of its codes, as cohort.volumes has it, or of its objects."""
+    precision: str = ""
+    """What its codes were computed in, "" where that is not known."""
     fold: int = 0
     """As the table gives it, 0 where it does not."""
 
@@ -63,6 +66,11 @@ class Cohort:
     def patients(self) -> list[str]:
         """The patient of each slide."""
         return [slide.patient for slide in self.slides]
+
+    @property
+    def precisions(self) -> dict[str, int]:
+        """{what codes were computed in: how many slides'}, most first; those that do not say it lack."""
+        return dict(Counter(slide.precision for slide in self.slides if slide.precision).most_common())
 
     @property
     def kind(self) -> Target:
@@ -112,7 +120,14 @@ def built(rows: Sequence[tuple[str, str, int]], found: Found, faults: Faults) ->
     return Cohort(
         path="",
         slides=tuple(
-            Slide(name=name, patient=patient, cells=cells.get(name), identity=identities[name], fold=fold)
+            Slide(
+                name=name,
+                patient=patient,
+                cells=cells.get(name),
+                identity=identities[name],
+                precision=precision_of(cells[name]) if cells else "",
+                fold=fold,
+            )
             for name, patient, fold in rows
         ),
         encoder=encoder,

@@ -52,8 +52,19 @@ def read_cohort(path: Path, question: Question) -> Cohort:
         told = ", ".join(map(repr, target.columns[:4]))
         notes = (*notes, f"the question of {told} is taken for {target.kind}; --target asks another")
     base = built(rows, found, faults)
-    return replace(
-        base, path=str(path), target=target, truth=truth[kept], notes=(*notes, *told_of_empty(empty)), left_out=empty
+    notes = (*notes, *told_of_empty(empty), *(_told_of_precisions(base.precisions) if target else ()))
+    return replace(base, path=str(path), target=target, truth=truth[kept], notes=notes, left_out=empty)
+
+
+def _told_of_precisions(found: Mapping[str, int]) -> tuple[str, ...]:
+    """The note about codes of one encoder that were computed in several ways."""
+    if len(found) < 2:
+        return ()
+    (most, n), *others = found.items()
+    told = few([f"{m} in {name}" for name, m in others])
+    return (
+        f"codes of {n} slides were computed in {most}, {told}: they differ a little, by the machine and not the slide; "
+        f"delete the volumes of the others and compress them again with the --engine that computes in {most}",
     )
 
 
