@@ -74,7 +74,7 @@ FAULTS = [
     (to(3, y="NA"), LABEL, r"column 'y' is blank for s3"),
     (place("absent"), LABEL, r"s3: .*absent.*: there is no such volume"),
     (place("none"), LABEL, r"s3: .*none.*: there is no such volume"),
-    (place("other"), LABEL, r"different encoders: s3 with name bigan in place of mean-rgb, sha256 1+ in place"),
+    (place("other"), LABEL, r"encoders: s3 with name bigan in place of mean-rgb, sha256 1{12} in place of 0{12}"),
     (place("patch"), LABEL, r"different encoders: s3 with patch_um 128.0 in place of 64.0"),
     (place("mean"), LABEL, r"different encoders: s3 with patches mean of turns in place of plain"),
     (place("legacy"), LABEL, r"different encoders: s3 with patches legacy in place of plain"),
@@ -176,6 +176,13 @@ def test_folds_that_cannot_be_chosen_by_are_told_beside_other_faults(slides: Pat
     with pytest.raises(InputError) as error:
         read_cohort(table(slides, tmp_path, spoil), SURVIVAL)
     assert "2 faults" in str(error.value) and "the fold 1 has no event" in str(error.value)
+
+
+def test_folds_are_told_beside_a_label_without_classes(slides: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_cohort(table(slides, tmp_path, every(y=lambda k: "a", fold=lambda k: k % 2)), LABEL)
+    assert "2 faults" in str(error.value) and "it holds one class alone" in str(error.value)
+    assert "the column of folds holds 2" in str(error.value)
 
 
 def test_classes_that_survival_has_not_are_told_beside_other_faults(slides: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from geryon.nets.weights import SLIDES_KEY, read_tensors, read_with_key, save_wi
 
 FORMAT = 1
 """Raised when older readers could misread a document."""
+SHA_TOLD = 12
+"""Digits of a SHA-256 that a message holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,8 @@ class EncoderUsed:
     def differences(self, other: EncoderUsed) -> list[str]:
         """In words, what of the other is not as here; what is unknown on one side is not compared."""
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return [f"{name} {there} in place of {here}" for name, here, there in pairs if not _alike(here, there)]
+        told = [(name, here, there) for name, here, there in pairs if not _alike(here, there)]
+        return [f"{name} {_short(name, there)} in place of {_short(name, here)}" for name, here, there in told]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,10 @@ def faults(document: SlideModelDocument) -> list[str]:
         found.append("it has no members")
     wrong = [m for m in document.members if not (type(m.fold) is type(m.seed) is int)]
     return found + [f"the member {m!r} has no numbers for fold and seed" for m in wrong]
+
+
+def _short(name: str, value: str | float) -> str:
+    return str(value)[:SHA_TOLD] if name == "sha256" else str(value)
 
 
 def _alike(a: str | float, b: str | float) -> bool:

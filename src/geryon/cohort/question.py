@@ -35,6 +35,11 @@ class Question:
         is_blind = sees == "nothing"
         return replace(self, cells=not is_blind, grid=self.grid or sees == "crops", objects=objects or is_blind)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether something is to be learnt; else slides are only looked at."""
+        return any(self.columns(option) for option in OPTIONS)
+
     def columns(self, option: str) -> tuple[str, ...]:
         """The columns that a field of OPTIONS names."""
         named = getattr(self, option)

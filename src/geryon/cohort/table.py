@@ -36,7 +36,7 @@ def read_cohort(path: Path, question: Question) -> Cohort:
     patients = columns.get(PATIENT, names)
     checks.names(names, patients, faults)
     truth = _truth(columns, target, faults) if target else np.zeros((len(names), 0))
-    folds = checks.folds(columns.get(FOLD) if target else None, names, patients, faults)
+    folds = checks.folds(columns.get(FOLD) if question.is_asked else None, names, patients, faults)
     found = opened(path, columns, question, faults)
     empty = empty_of(found, question.skip_empty, faults)
     kept = [i for i, name in enumerate(names) if name in found.slides and name not in empty]
