@@ -18,6 +18,7 @@ from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.models import FILE
 from geryon.cohort.objects import objects_of
 from geryon.cohort.question import Question
+from geryon.cohort.slides import cohort_of
 from geryon.errors import InputError, UsageError
 from geryon.events import Warned
 from geryon.store.run import read_run, write_run
@@ -124,6 +125,15 @@ def test_the_column_of_objects_is_enough(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no column 'features', and no folder of volumes"):
         fit_slides(path, out=tmp_path / "b", question=Question(labels=("y",)), course=replace(course, model="mean"))
     assert not (tmp_path / "b").exists()
+
+
+def test_a_bag_in_a_folder_of_results_brings_its_objects(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    results(tmp_path / "s0", 40)
+    with h5py.File(tmp_path / "s0" / "s0.h5", "w") as file:
+        file["features"] = np.ones((5, 4), np.float32)
+    cohort = cohort_of([tmp_path / "s0" / "s0.h5"], Question(objects=True))
+    assert cohort.measures[0, cohort.measure_names.index("nuclei/per_mm2")] == 20.0
 
 
 def test_faults_of_objects_alone_are_told_at_once(tmp_path: Path) -> None:

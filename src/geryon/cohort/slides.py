@@ -226,8 +226,8 @@ def _place(table: Path, given: str, question: Question, name: str) -> Path | Non
 
 
 def _folder(place: Path) -> Path:
-    """The folder of results that a volume lies in."""
-    return place.parent if place.name == NAME else place
+    """The folder of results that a volume or bag lies in."""
+    return place.parent if place.name == NAME or place.suffix in SUFFIXES else place
 
 
 def _opened(place: Path, name: str, faults: Faults) -> Volume | Bag | None:
