@@ -80,7 +80,7 @@ PLANNED: dict[str, Planned] = {
     "slide_tasks": Planned(None, ("--encoder", "geryon-s")),
     "code_choice": Planned(None, ()),
     "batchnorm": Planned(None, None),
-    "synthetic_cohort": Planned(None, None),
+    "synthetic_cohort": Planned(None, ("--slides", "40", "--size-mm", "1.2x1.2", "--epochs", "150")),
     "gpu": Planned(None, None),
 }
 """In the order in which they run."""

@@ -29,7 +29,8 @@ from geryon.cohort.evidence import methods_of
 from geryon.cohort.explain import Agreement, Explain, best_threshold, evidence, lesion_cells, score
 from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.models import SlideModel, load_slide_model
-from geryon.cohort.table import Cohort, Question
+from geryon.cohort.question import Question
+from geryon.cohort.slides import Cohort
 from geryon.flows.compress import compress
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.synth_cohort import synth_cohort
@@ -51,7 +52,7 @@ def main() -> int:
     parser.add_argument("--mpp", type=float, default=0.5, help="of the slides")
     parser.add_argument("--encoder", default=ENCODER, help="a name or a file (default: %(default)s)")
     parser.add_argument("--turns", default="one", help="one, mean or eight codes a cell")
-    parser.add_argument("--stride", default="", help="such as 32um; default: the patch")
+    parser.add_argument("--stride", default="32um", help="of the cells; '' for the patch (default: %(default)s)")
     parser.add_argument("--model", default="cnn")
     parser.add_argument("--method", default="", help="of the evidence; default: the model's first")
     parser.add_argument("--cells", type=int, help="side of the CNN's crops; default: the slide's, made even")

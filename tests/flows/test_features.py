@@ -103,6 +103,15 @@ def test_each_code_is_the_mean_of_what_the_encoder_sees(tmp_path: Path, net: Mod
     assert np.allclose(found, want, rtol=2e-3, atol=2e-3) and np.abs(found).max() > 0.1
 
 
+def test_smaller_cells_are_the_parts_of_a_cell(tmp_path: Path, alone: Encoder) -> None:
+    wide, fine = encoded(tmp_path / "wide", alone), encoded(tmp_path / "fine", alone, stride="32um")
+    assert (fine.rows, fine.columns, fine.about.patch_um, fine.about.stride_um) == (7, 10, 32.0, 32.0)
+    parts = fine.crop(0, 0, 6, 8).reshape(3, 2, 4, 2, CODE)
+    assert np.allclose(parts.mean(axis=(1, 3)), wide.crop(0, 0, 3, 4), rtol=2e-3, atol=2e-3)
+    assert parts.std(axis=(1, 3)).max() > 0.1
+    assert encoded(tmp_path / "pixels", alone, stride="64px").about.question == fine.about.question
+
+
 @pytest.mark.parametrize("tile", [320, 1024])
 def test_tiles_change_nothing(tmp_path: Path, net: Model, whole: dict[str, bytes], tile: int) -> None:
     run(tmp_path, net, replace(CUTTING, tile_px=tile))
@@ -273,7 +282,7 @@ def test_what_can_t_be_is_said_before_anything_is_done(tmp_path: Path, alone: En
     with pytest.raises(UsageError, match=r"loaded without its features.*features=True"):
         segment(file, out=tmp_path / "out", model=plain, options=Options(mpp=MPP, features=True))
     for options, what in (
-        (CompressOptions(stride="32um"), "stride of 64 px"),
+        (CompressOptions(stride="24um"), "stride of 48 px"),
         (CompressOptions(is_legacy=True), "rules"),
     ):
         with pytest.raises(UsageError, match=f"geryon-s.*own encoder can't have.*{what}"):

@@ -139,7 +139,7 @@ def about_slide(slide: Slide, net: Encoder, options: CompressOptions) -> About:
         mpp_level0=slide.mpp,
         mpp_source=slide.mpp_source,
         mpp=mpp,
-        patch_um=units.um(net.patch_px, mpp),
+        patch_um=units.um(options.patch_px(net, mpp), mpp),
         stride_um=units.um(options.stride_px(net, mpp), mpp),
         encoder=net.name,
         encoder_sha256=net.sha256,
@@ -165,7 +165,7 @@ def plan_cells(
     return Cells(
         grid=grid,
         work=slide.frame.at(about.mpp),
-        patch_px=net.patch_px,
+        patch_px=options.patch_px(net, about.mpp),
         stride_px=options.stride_px(net, about.mpp),
         side=side_of_chunk(net.code, options.dtype),
         asked=asked,
@@ -211,7 +211,13 @@ def codes_by_window(job: Job, parts: Parts, windows: tuple[int, int]) -> WindowC
     dtype = "float16" if job.options.dtype == "float16" else "float32"
     tiling = Tiling(frame=job.cells.work, step=step, cell=min(CELL_PX, step))
     return WindowCodes(
-        windows=tiling, halo_px=halo, asked=job.cells.asked, parts=parts, encoder=job.net.name, dtype=dtype
+        cell_px=job.cells.stride_px,
+        windows=tiling,
+        halo_px=halo,
+        asked=job.cells.asked,
+        parts=parts,
+        encoder=job.net.name,
+        dtype=dtype,
     )
 
 

@@ -38,7 +38,8 @@ class CompressOptions:
     """Side of what the encoder sees as one patch, such as "64um" or "128px" (pixels of its own µm/px); "": its own.
     A larger one is shown with larger pixels."""
     stride: str = ""
-    """From one cell to the next, in µm, or in pixels of what the encoder sees; "": the patch."""
+    """From one cell to the next, in µm, or in pixels of what the encoder sees; "": the patch. Of a model's own
+    encoder it is the cell's side as well."""
     turns: str = "one"
     """A name in ORIENTATIONS."""
     dtype: str = "float16"
@@ -96,6 +97,10 @@ class CompressOptions:
     def stride_px(self, net: Encoder, mpp: float) -> int:
         """The stride in whole pixels of `mpp` µm."""
         return max(1, round(units.px(units.length_um(self.stride, mpp), mpp))) if self.stride else net.patch_px
+
+    def patch_px(self, net: Encoder, mpp: float) -> int:
+        """Side of a cell's patch in pixels of `mpp` µm: a model's own encoder takes means over the cells themselves."""
+        return self.stride_px(net, mpp) if net.model else net.patch_px
 
     def question(self, net: Encoder, mpp: float, *, is_made_up: bool) -> Question:
         """What the codes depend on, beside the slide and the encoder's weights.

@@ -17,7 +17,7 @@ from geryon.flows.encode import refuse_other_numbers
 from geryon.flows.plan import Cell
 from geryon.flows.question import Question, digest_of
 from geryon.flows.reading import read_window, said_of_loss
-from geryon.nets.cells import CODE_PX, codes_of
+from geryon.nets.cells import codes_of
 from geryon.nets.cores import usable_cores
 from geryon.nets.model import Model
 from geryon.nets.topologies import FEATURES
@@ -40,6 +40,8 @@ LOST = "lost-"
 class WindowCodes:
     """The codes of a slide's cells, as far as its windows have given them."""
 
+    cell_px: int
+    """Side of a cell."""
     windows: Tiling
     """Their cores begin and end at corners of cells, but for the slide's right and lower border."""
     halo_px: int
@@ -54,7 +56,7 @@ class WindowCodes:
     @property
     def across(self) -> int:
         """Cells along a side of a window."""
-        return self.windows.step // CODE_PX
+        return self.windows.step // self.cell_px
 
     def window(self, cell: Cell) -> Window:
         """What the network sees for a window."""
@@ -87,7 +89,7 @@ class WindowCodes:
         if not len(cells):
             return
         at = tuple((cells - self._corner(cell)).T)
-        is_lost = np.zeros(len(cells), bool) if unreadable is None else _any(unreadable)[at]
+        is_lost = np.zeros(len(cells), bool) if unreadable is None else _any(unreadable, self.cell_px)[at]
         if codes is None:
             codes, is_lost = np.zeros((1, self.across, self.across, 0), np.float32), np.ones(len(cells), bool)
         if unreadable is not None:
@@ -99,7 +101,11 @@ class WindowCodes:
 
     def keep_seen(self, cell: Cell, features: np.ndarray | None, unreadable: Mask | None) -> None:
         """The same from what the encoder saw of the window's outer box (FEATURES)."""
-        self.keep(cell, None if features is None else codes_of(features, self.window(cell))[None], unreadable)
+        self.keep(cell, None if features is None else self.codes_in(features, self.window(cell))[None], unreadable)
+
+    def codes_in(self, features: np.ndarray, window: Window) -> np.ndarray:
+        """float32 [row, column, code] of the cells in the window's core, from FEATURES over its outer box."""
+        return codes_of(features, window, self.cell_px)
 
     def lost(self) -> np.ndarray:
         """int64 [n, 2]: row and column of the asked cells that could not be read."""
@@ -141,14 +147,16 @@ def question_of_windows(model: Model | None, options: CompressOptions, stride_px
     if model is None:
         return {}
     step, halo = options.windows or model.window_px()
-    faults = [f"a stride of {stride_px} px"] if stride_px != CODE_PX else []
-    faults += [f"windows of {step} px"] if step % CODE_PX else []
+    unit = FEATURES.stride
+    faults = [f"a stride of {stride_px} px"] if stride_px % unit else []
+    faults += [f"windows of {step} px"] if step % (unit if faults else stride_px) else []
     faults += ["the rules of the published code"] if options.is_legacy else []
     if faults:
         raise UsageError(
-            what=f"a model's own encoder can't have {' or '.join(faults)}: its cells are {CODE_PX} px side by side",
+            what=f"a model's own encoder can't have {' or '.join(faults)}: its cells are multiples of {unit} px, "
+            f"lie side by side and fill its windows of {step} px",
             where=model.document.name,
-            mend="leave them out, or take an encoder of patches",
+            mend=f"ask for a stride such as {2 * unit}px or {4 * unit}px, or take an encoder of patches",
         )
     return {"windows": digest_of([step, halo])}
 
@@ -182,7 +190,7 @@ def encode_windows(
 
     def work(batch: Sequence[tuple[Window, Salvaged]]) -> list[tuple[np.ndarray, Window, Salvaged]]:
         windows, images = [w for w, _ in batch], [seen.image for _, seen in batch]
-        each = [_seen_turned(net, images, windows, k) for k in range(1 if turns == "one" else TURNS)]
+        each = [_seen_turned(net, images, windows, k, codes) for k in range(1 if turns == "one" else TURNS)]
         found = [np.stack(of_window) for of_window in zip(*each, strict=True)]
         found = [f.mean(axis=0, keepdims=True, dtype=np.float32) for f in found] if turns == "mean" else found
         return [(f, *seen) for f, seen in zip(found, batch, strict=True)]
@@ -198,17 +206,19 @@ def encode_windows(
     tell(events.Finished(stage="encode", seconds=perf_counter() - began))
 
 
-def _seen_turned(net: Model, images: Sequence[Image], windows: Sequence[Window], k: int) -> list[np.ndarray]:
+def _seen_turned(
+    net: Model, images: Sequence[Image], windows: Sequence[Window], k: int, codes: WindowCodes
+) -> list[np.ndarray]:
     """float32 [row, column, code] of each window's cells, from its image turned so."""
     maps = net.maps([np.ascontiguousarray(turned(image, k)) for image in images], [w.outer for w in windows])
-    return [codes_of(turned_back(m[FEATURES.name], k), w) for m, w in zip(maps, windows, strict=True)]
+    return [codes.codes_in(turned_back(m[FEATURES.name], k), w) for m, w in zip(maps, windows, strict=True)]
 
 
-def _any(unreadable: Mask) -> Mask:
+def _any(unreadable: Mask, cell_px: int) -> Mask:
     """[row, column]: the cells of a core with a pixel that could not be read."""
-    rows, columns = (-(-side // CODE_PX) for side in unreadable.shape)
+    rows, columns = (-(-side // cell_px) for side in unreadable.shape)
     out = np.zeros((rows, columns), bool)
     for row, column in product(range(rows), range(columns)):
-        at = np.s_[row * CODE_PX : (row + 1) * CODE_PX, column * CODE_PX : (column + 1) * CODE_PX]
+        at = np.s_[row * cell_px : (row + 1) * cell_px, column * cell_px : (column + 1) * cell_px]
         out[row, column] = unreadable[at].any()
     return out

@@ -9,17 +9,18 @@ from geryon.nets.topologies import FEATURES
 from geryon.space.windows import Window
 
 CODE_PX = 128
-"""Side of a cell in pixels of the network's input: 64 µm at 0.5 µm/px, some tens of nuclei."""
+"""Side of a cell in pixels of the network's input, unless asked: 64 µm at 0.5 µm/px, some tens of nuclei."""
 
 
-def codes_of(features: np.ndarray, window: Window) -> np.ndarray:
+def codes_of(features: np.ndarray, window: Window, cell_px: int = CODE_PX) -> np.ndarray:
     """float32 [row, column, code] of the cells in the window's core, from features over its outer box (FEATURES).
 
-    The core begins at a cell's corner. A cell that reaches past the slide has the mean of its part inside.
+    The core begins at a cell's corner; cells are `cell_px` wide, a multiple of the features' stride. A cell that
+    reaches past the slide has the mean of its part inside.
     """
     core, frame = window.core, window.frame
     seen = core_of({FEATURES.name: features}, window)[FEATURES.name]
-    across = CODE_PX // FEATURES.stride
+    across = cell_px // FEATURES.stride
     shares = [
         _inside(count, begin, end, across)
         for count, begin, end in zip(seen.shape[:2], (core.ymin, core.xmin), (frame.height, frame.width), strict=True)
