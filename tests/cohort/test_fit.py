@@ -159,6 +159,25 @@ def test_damaged_and_foreign_parts_are_made_again(table: Path, tmp_path: Path, m
     assert len(taught) == 2 and bytes_in(out) == bytes_in(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("cells", "says"), [(20, ["longer than 5: --cells 6 takes about 1/11 of the time"]), (19, [])])
+def test_crops_far_larger_than_all_slides_are_told(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int, says: list[str]
+) -> None:
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    def stops(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ensemble, "learn", stops)
+    course = replace(SMALL, model="cnn", settings={**SETTINGS, "cells": cells})
+    with pytest.raises(KeyboardInterrupt):
+        fit_slides(table, out=tmp_path / "run", question=QUESTION, course=course, tell=tell)
+    assert [text.split("none is ")[1] for text in told if "crops of" in text] == says
+
+
 def test_labels_with_few_patients_are_told(table: Path, tmp_path: Path) -> None:
     made = [{**row, "features": str(table.parent / row["features"]), "a": k % 2, "b": int(k < 2)}
             for k, row in enumerate(rows(table))]  # fmt: skip

@@ -194,6 +194,24 @@ def test_classes_that_survival_has_not_are_told_beside_other_faults(slides: Path
         read_cohort(table(slides, tmp_path), question)
 
 
+def test_slides_on_grids_of_their_own_are_of_one_encoder(slides: Path, tmp_path: Path) -> None:
+    sides = [(0.5, 64.0, 32.0), (0.499, 63.872, 31.936), (0.5054, 64.6912, 31.8402), (0.46, 58.88, 32.2)]
+    for k in range(8):
+        mpp, patch_um, stride_um = sides[k % 4]  # 128 pixels every 32 µm, in whole pixels of each grid
+        volume(tmp_path / "out", f"s{k}", k, side=2, mpp=mpp, patch_um=patch_um, stride_um=stride_um)
+    place = place_all(tmp_path / "out")
+    assert len(read_cohort(table(slides, tmp_path, place), LABEL).slides) == 8
+    for k in (6, 7):
+        volume(tmp_path / "strange", f"s{k}", k, side=2, stride_um=32.0, encoder="bigan", encoder_sha256="1" * 64)
+
+    def strangers(rows: Rows) -> None:
+        place(rows)
+        rows[6]["features"], rows[7]["features"] = (str(tmp_path / "strange" / f"s{k}") for k in (6, 7))
+
+    with pytest.raises(InputError, match="different encoders: s6 and s7 with name bigan in place of mean-rgb"):
+        read_cohort(table(slides, tmp_path, strangers), LABEL)
+
+
 def test_codes_of_several_precisions_are_told_once(slides: Path, tmp_path: Path) -> None:
     for k in range(8):
         volume(tmp_path / "out", f"s{k}", 1.0, side=2, precision=("float32", "int8", "")[min(k % 4, 2)])

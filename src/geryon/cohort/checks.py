@@ -63,15 +63,16 @@ def encoders(used: Mapping[str, EncoderUsed], faults: Faults) -> EncoderUsed | N
     """What made the volumes; a fault for those that something else made than most."""
     if not used:
         return None
-    common = Counter(used.values()).most_common(1)[0][0]
+    made = Counter(used.values())
+    common = max(made, key=lambda one: sum(n for other, n in made.items() if not one.differences(other)))
     others: dict[str, list[str]] = {}
     for name, each in used.items():
         if differences := common.differences(each):
             others.setdefault(", ".join(differences), []).append(name)
     for what, slides in others.items():
-        made = f"{common.name or 'one encoder'}, {common.patch_um:g} µm patches every {common.stride_um:g} µm"
+        most = f"{common.name or 'one encoder'}, {common.patch_um:g} µm patches every {common.stride_um:g} µm"
         faults.found(
-            f"volumes of different encoders: {few(slides)} with {what} (most are of {made}); "
+            f"volumes of different encoders: {few(slides)} with {what} (most are of {most}); "
             "compress all slides with one encoder and setting"
         )
     return common
@@ -108,7 +109,7 @@ def sides(
     slides = Counter(of_slide)
     if (left := least_left(slides)) < 2:
         told = f"{len(of_slide)} slides in {len(slides)} folds leave {left} to learn from"
-        faults.found(f"{told}, beside the fold that is asked and the one that validates; give more slides")
+        faults.found(f"{told}, beside the fold that is asked and the one that validates; give more slides or folds")
     if not np.isnan(values).any():
         for sentence in get_target(target.kind).fold_faults(target, values, patients, of_slide):
             faults.found(sentence)

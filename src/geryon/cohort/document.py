@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from geryon.nets.weights import SLIDES_KEY, read_tensors, read_with_key, save_with_document
+from geryon.slides.reader import GRID_WITHIN
 
 FORMAT = 1
 """Raised when older readers could misread a document."""
 SHA_TOLD = 12
 """Digits of a SHA-256 that a message holds."""
+GRIDS = (1 + GRID_WITHIN) / (1 - GRID_WITHIN)
+"""Ratio of the µm per pixel of two slides, each read on a grid of its own near the same resolution, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +41,23 @@ class EncoderUsed:
     """What was done to them: "plain", or some of "mean of turns", "legacy", "stain normalised"; "" where unknown."""
 
     def differences(self, other: EncoderUsed) -> list[str]:
-        """In words, what of the other is not as here; what is unknown on one side is not compared."""
+        """In words, what of the other is not as here; what is unknown on one side is not compared.
+
+        Slides are read on grids of their own (Slide.grid_mpp): lengths that differ by that alone are alike.
+        """
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        told = [(name, here, there) for name, here, there in pairs if not _alike(here, there)]
+        told = [(name, here, there) for name, here, there in pairs if here and there and not self._alike(name, other)]
         return [f"{name} {_short(name, there)} in place of {_short(name, here)}" for name, here, there in told]
+
+    def _alike(self, name: str, other: EncoderUsed) -> bool:
+        here, there = getattr(self, name), getattr(other, name)
+        if name == "mpp":
+            return max(here, there) <= min(here, there) * GRIDS * (1 + 1e-9)
+        if name in ("patch_um", "stride_um"):  # asked in µm and rounded to pixels, or as many pixels of each grid
+            if abs(here - there) <= max(self.mpp, other.mpp, 1e-6 * here):
+                return True
+            return bool(self.mpp and other.mpp) and math.isclose(here / self.mpp, there / other.mpp, rel_tol=1e-6)
+        return bool(here == there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,9 +196,3 @@ def faults(document: SlideModelDocument) -> list[str]:
 
 def _short(name: str, value: str | float) -> str:
     return str(value)[:SHA_TOLD] if name == "sha256" else str(value)
-
-
-def _alike(a: str | float, b: str | float) -> bool:
-    if not a or not b:
-        return True
-    return a == b if isinstance(a, str) or isinstance(b, str) else abs(a - b) <= 1e-6 * abs(a)

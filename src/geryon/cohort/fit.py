@@ -28,6 +28,8 @@ from geryon.events import Tell
 
 SLIDES = "slides.json"
 """In the folder of a run: who was in which fold, and the question that the folder belongs to."""
+ROOMY = 4
+"""Crops so many times as wide as the longest slide are told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,11 @@ def fit_slides(
         raise UsageError(what="nothing is asked", mend="give --label COLUMN, or --time and --event")
     folds = folds_for(cohort, course.folds)
     cohort.kind.check_parts()
-    for note in (*cohort.notes, *thin(cohort, folds)):
+    for note in (
+        *cohort.notes,
+        *thin(cohort, folds),
+        *(_roomy(cohort, settings.cells) if kind.sees == "crops" else ()),
+    ):
         tell(events.Warned(text=note))
     document = _document(cohort, kind, kept(settings), folds)
     key = _keep(out, cohort, document, course)
@@ -133,6 +139,19 @@ def _keep(out: Path, cohort: Cohort, document: SlideModelDocument, course: Cours
         text = json.dumps({"key": key, "notes": cohort.notes, **asked}, indent=1, ensure_ascii=False)
         fresh.write_text(text + "\n", encoding="utf-8")
     return key
+
+
+def _roomy(cohort: Cohort, cells: int) -> list[str]:
+    """In words, crops that are glass for the most part on every slide: time is lost on it."""
+    most = max(max(slide.cells.tissue.shape) for slide in cohort.slides if slide.cells is not None)
+    if cells < ROOMY * most:
+        return []
+    side = most + most % 2
+    part = (cells / side) ** 2
+    return [
+        f"crops of {cells} x {cells} cells are much larger than the slides, of which none is longer than {most}: "
+        f"--cells {side} takes about 1/{part:.0f} of the time"
+    ]
 
 
 def _device(asked: str) -> str:

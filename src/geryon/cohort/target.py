@@ -55,7 +55,7 @@ class Target:
     columns: tuple[int, int]
     """Least and most columns of the table that hold it."""
     options: tuple[str, ...] = LABELS
-    """Fields of table.Question that name these columns, in order."""
+    """Fields of question.Question that name these columns, in order."""
     classes: Callable[[Sequence[Sequence[str]], Sequence[str]], tuple[str, ...]]
     """(cells [column][row] without blanks, classes asked for) -> classes in order; ValueError says what is wrong."""
     truth: Callable[[Sequence[str], TargetDocument], list[float]]

@@ -30,7 +30,7 @@ def guessed(cells: Sequence[Sequence[str]]) -> str:
 
 
 def asked_by(options: Collection[str]) -> str:
-    """The kind that is asked by these fields of table.Question, or by some of them; "" for labels alone."""
+    """The kind that is asked by these fields of question.Question, or by some of them; "" for labels alone."""
     named = set(options) - set(LABELS)
     return next((name for name in TARGETS if named & set(get_target(name).options)), "")
 
