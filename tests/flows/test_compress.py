@@ -309,7 +309,7 @@ def test_the_same_asked_in_other_words_is_the_same_question(
     made = run(tmp_path, net, image, first)
     before = contents(tmp_path)
     assert run(tmp_path, net, image, same).about == made.about and contents(tmp_path) == before
-    with pytest.raises(UsageError, match="another patches"):
+    with pytest.raises(UsageError, match="another patch, stride or resolution"):
         run(tmp_path, net, image, replace(same, patch="64px"))
 
 

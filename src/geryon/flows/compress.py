@@ -181,8 +181,9 @@ def whole_volume(folder: Path, about: About) -> Volume | None:
     other = [what for what in {**asked, **made} if asked.get(what) != made.get(what)]
     if other:
         encoder = f" (made by {volume.about.encoder})" if "encoder" in other else ""
+        told = ["patch, stride or resolution" if what == "patches" else what for what in other]
         raise UsageError(
-            what=f"holds the finished features of another {', '.join(other)}{encoder}",
+            what=f"holds the finished features of another {', '.join(told)}{encoder}",
             where=str(folder),
             mend=f"give another --out, or delete {NAME} in that folder",
         )

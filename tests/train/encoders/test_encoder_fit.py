@@ -105,7 +105,8 @@ def log_of(folder: Path) -> list[dict[str, str]]:
 def test_a_plateau_without_patches_to_validate_on_is_refused(tmp_path: Path) -> None:
     recipe = replace(made.recipe(train=PLATEAU), split=splits.Split(validation=0))
     with pytest.raises(UsageError, match="plateau needs patches to validate on"):
-        run(recipe, tmp_path)
+        run(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_of_a_schedule_that_is_not_taken_change_no_key() -> None:

@@ -80,12 +80,6 @@ def fit_encoder(
         validate = Validation(
             tasks=[check_patches(p, settings.validate_on, side_px=recipe.patch_px, mpp=recipe.mpp) for p in checking]
         )
-    elif settings.schedule == PLATEAU:
-        raise UsageError(
-            what="schedule: plateau needs patches to validate on, and the split leaves none",
-            where=recipe.name,
-            mend="change the split, or write schedule: cosine",
-        )
     feed = feed_of(recipe, learning, network)
     trained = train(network, feed, settings, out=out, validate=validate, tell=tell, stop=where.stop)
     if not trained.whole:
@@ -159,11 +153,18 @@ def split_patches(
             where=str(out),
             mend="choose another --out",
         )
+    learning, checking = (
+        [of_side(patches, recipe.split, side) for patches in gathered] for side in (splits.TRAIN, splits.VALIDATION)
+    )
+    if recipe.train.schedule == PLATEAU and not any(len(patches.labels) for patches in checking):
+        raise UsageError(
+            what="schedule: plateau needs patches to validate on, and the split leaves none",
+            where=recipe.name,
+            mend="change the split, or write schedule: cosine",
+        )
     out.mkdir(parents=True, exist_ok=True)
     split_file.keep(out, split_file.document(items, recipe.split, start=began, name=recipe.name))
-    return tuple(
-        [of_side(patches, recipe.split, side) for patches in gathered] for side in (splits.TRAIN, splits.VALIDATION)
-    )  # type: ignore[return-value]
+    return learning, checking
 
 
 def of_side(patches: Patches, split: Split, side: str) -> Patches:
