@@ -45,6 +45,9 @@ class EncoderExperiment:
     """
     counts: tuple[int, ...] = ()
     """Numbers of tasks: each run learns from so many of the others, nested, in an order drawn by the seed; (): all."""
+    steps_a_task: int = 0
+    """With counts: so many steps for each task of a training, so that a task more brings its own patches; 0: the steps
+    of the base, which more tasks share."""
     seeds: tuple[int, ...] = (0,)
     """Each training is done with each; with counts each is an order of tasks, too."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
@@ -59,6 +62,7 @@ class EncoderExperiment:
             (len(set(names)) < len(names), "a name stands for two encoders"),
             (supervised, f"once holds {', '.join(supervised)}, which would learn the classes that it is probed on"),
             (bool(self.counts) and max(self.counts) >= len(tasks), "counts goes beyond the tasks that are left"),
+            (self.steps_a_task < 0 or (self.steps_a_task > 0 and not self.counts), "steps_a_task is of counts"),
             (any(task not in tasks for task in self.left_out), "left_out names what is none of the base's tasks"),
         )
         faults = [text for bad, text in checks if bad]
@@ -98,7 +102,8 @@ def tries(experiment: EncoderExperiment, *, folder: Path = Path()) -> Iterator[T
             for label, patch in experiment.runs.items():
                 for count in experiment.counts or (0,):
                     chosen = _first(rest, count, seed) if count else rest
-                    recipe = _recipe(experiment, patch, seed, tasks=chosen, folder=folder)
+                    steps = {"train": {"steps": experiment.steps_a_task * count}} if experiment.steps_a_task else {}
+                    recipe = _recipe(experiment, merge_patch(patch, steps), seed, tasks=chosen, folder=folder)
                     yield Try(task=task, label=label, seed=seed, count=count, recipe=recipe)
             for label, patch in experiment.once.items():
                 yield Try(task=task, label=label, seed=seed, recipe=_recipe(experiment, patch, seed, folder=folder))
