@@ -276,7 +276,7 @@ def test_a_finished_volume_is_never_made_again(tmp_path: Path, net: Encoder, mon
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (CompressOptions(stride="8um"), "patches"),
+        (CompressOptions(stride="8um"), "patch, stride"),
         (CompressOptions(turns="mean"), "turns"),
         (CompressOptions(dtype="int8"), "kind of numbers"),
         (CompressOptions(least_tissue=0.5), "mask"),

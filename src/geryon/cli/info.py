@@ -159,7 +159,7 @@ def volume_facts(given: str) -> dict[str, Any]:
         "is_legacy": about.is_legacy,
         "rows": volume.rows,
         "columns": volume.columns,
-        "tissue_cells": int(volume.tissue.sum()),
+        "encoded_cells": int(volume.tissue.sum()),
         "code": volume.code,
         "dtype": volume.dtype,
         "warnings": list(about.warnings),
@@ -174,7 +174,7 @@ def _of_volume(given: str) -> tuple[dict[str, Any], dict[str, str]]:
         "compressed": facts["slide"],
         "encoder": made + (", by the published rules" if facts["is_legacy"] else ""),
         "patches": f"{facts['patch_um']:g} µm at {facts['mpp']:g} µm/px, every {facts['stride_um']:g} µm; {turns}",
-        "cells": f"{facts['rows']} x {facts['columns']}, {facts['tissue_cells']} with tissue",
+        "cells": f"{facts['rows']} x {facts['columns']}, {facts["encoded_cells"]} with tissue",
         "codes": f"{facts['code']} numbers, {facts['dtype']}",
     }
 
