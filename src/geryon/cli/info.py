@@ -174,7 +174,7 @@ def _of_volume(given: str) -> tuple[dict[str, Any], dict[str, str]]:
         "compressed": facts["slide"],
         "encoder": made + (", by the published rules" if facts["is_legacy"] else ""),
         "patches": f"{facts['patch_um']:g} µm at {facts['mpp']:g} µm/px, every {facts['stride_um']:g} µm; {turns}",
-        "cells": f"{facts['rows']} x {facts['columns']}, {facts["encoded_cells"]} with tissue",
+        "cells": f"{facts['rows']} x {facts['columns']}, {facts['encoded_cells']} with tissue",
         "codes": f"{facts['code']} numbers, {facts['dtype']}",
     }
 
