@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import say, skip
-from geryon.cohort.statistics import balanced_accuracy, with_intervals
 from geryon.errors import GeryonError
 from geryon.nets.catalogue import find_model
 from geryon.nets.image import at_model_mpp
@@ -27,6 +26,7 @@ from geryon.nets.network import bytes_network
 from geryon.nets.pyramid import STRIDES
 from geryon.nets.weights import read_document, read_tensors
 from geryon.space.boxes import Box, Frame
+from geryon.tasks.weighted_metrics import balanced_accuracy, with_intervals
 from geryon.train.encoders.probe import ProbeSettings, answers
 from geryon.train.source import Case, get_source
 

@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import say, skip
-from geryon.cohort.fit import PREDICTIONS, Course, fit_slides
+from geryon.cohort.fit import Course, fit_slides
+from geryon.cohort.outcome import PREDICTIONS
+from geryon.cohort.question import Question
 from geryon.cohort.results import write_table
-from geryon.cohort.statistics import balanced_accuracy, with_intervals
-from geryon.cohort.table import Question
 from geryon.errors import GeryonError
 from geryon.flows.compress import compress_slide
 from geryon.flows.compress_options import CompressOptions
 from geryon.nets.encoder import Encoder, load_encoder
 from geryon.slides.array import slide_of_image
 from geryon.store.features import NAME
+from geryon.tasks.weighted_metrics import balanced_accuracy, with_intervals
 from geryon.train.source import Case, get_source
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -29,7 +29,8 @@ from geryon.cohort.evidence import methods_of
 from geryon.cohort.explain import Agreement, Explain, best_threshold, evidence, lesion_cells, score
 from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.models import SlideModel, load_slide_model
-from geryon.cohort.table import Cohort, Question
+from geryon.cohort.question import Question
+from geryon.cohort.slides import Cohort
 from geryon.flows.compress import compress
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.synth_cohort import synth_cohort

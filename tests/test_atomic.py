@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -50,3 +52,37 @@ def test_the_way_is_written_down_once() -> None:
     files = sorted((ROOT / "src" / "geryon").rglob("*.py"))
     renaming = [p.name for p in files if re.search(r"os\.(replace|rename)\(|\.replace\((path|out\b)", p.read_text())]
     assert [name for name in renaming if name != "parts.py"] == ["atomic.py"]
+
+
+def test_room_is_taken_where_the_disk_can_not_promise_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(atomic, "RESERVE_BYTES", 1000)
+    for name in ("promised", "refused", "absent"):
+        if name == "refused":
+            monkeypatch.setattr(os, "posix_fallocate", refuses, raising=False)
+        elif name == "absent":
+            monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        with (tmp_path / name).open("wb") as file:
+            file.write(b"head")
+            atomic.reserve(file, 2500)
+        assert (tmp_path / name).read_bytes() == b"head" + bytes(2500)
+
+
+@pytest.mark.parametrize("room", [0, 10, 100])
+def test_a_library_learns_nothing_of_a_full_disk_and_the_caller_does(tmp_path: Path, room: int) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(MachineError, match="writing failed"), atomic.whole_file_of(tmp_path / "a") as file:
+            assert file.write(bytes(60)) == 60 and file.write(np.zeros(9)) == 72
+            file.truncate(200)
+            raise ValueError("the library found no sense in it")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    with atomic.whole_file_of(tmp_path / "a") as file:
+        file.write(b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"

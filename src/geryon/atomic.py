@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from geryon import errors
+
+RESERVE_BYTES = 1 << 24
+"""Zeros written at once where room can't be reserved otherwise."""
 
 
 @contextmanager
@@ -64,6 +70,60 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise errors.from_os_error(error, where=str(path), doing="writing") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def whole_file_of(path: Path) -> Iterator[BinaryIO]:
+    """The same as an open file, for a library that can't stand a full disk.
+
+    HDF5 1.14 ends the process by a signal after a flush that failed, and torch's zip raises what says nothing of the
+    disk. Here no write fails: once one was refused nothing more is written, and the refusal is told in the end.
+    """
+    with whole_file(path) as temporary, _Patient(temporary, "w+") as file:
+        try:
+            yield file  # type: ignore[misc]
+        finally:
+            if file.refused:
+                raise file.refused
+
+
+class _Patient(io.FileIO):
+    """An unbuffered file whose writes seem to succeed."""
+
+    refused: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        left = memoryview(data).cast("B") if size else memoryview(b"")
+        while left and self.refused is None:
+            left = left[self._tried(super().write, left) or len(left) :]
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._tried(super().truncate, size)
+
+    def _tried(self, do: Callable[..., int], given: object) -> int:
+        try:
+            return do(given) if self.refused is None else 0
+        except OSError as error:
+            self.refused = error
+            return 0
+
+
+def reserve(file: BinaryIO, nbytes: int) -> None:
+    """Room on the disk for so many bytes from where the file ends: writing through a map into a file without ends the
+    process by a signal when the disk is full."""
+    start = file.seek(0, os.SEEK_END)
+    file.flush()
+    if not nbytes:
+        return
+    try:
+        os.posix_fallocate(file.fileno(), start, nbytes)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        for begun in range(0, nbytes, RESERVE_BYTES):  # neither this system nor this disk can promise it
+            file.write(bytes(min(RESERVE_BYTES, nbytes - begun)))
 
 
 def host() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from geryon.cli import main
 from geryon.store.features import NAME, open_volume
 from tests.flows.small_encoder import saved_encoder
 from tests.flows.test_compress import picture
+
+PATCH = {"class_name": "Flatten", "config": {"name": "f", "batch_input_shape": [None, 64, 64, 3]}}
+"""A layer that takes what the papers' encoders take."""
+SWIRL = {"class_name": "Swirl", "config": {"name": "s"}}
 
 
 @pytest.fixture
@@ -135,3 +140,55 @@ def test_a_mask_of_another_slide_is_told_before_any_work(
     assert "only 0% of the mask lies on the tissue" in capsys.readouterr().err
     assert not out.exists()
     assert main([*words, "--tissue-mask", "off"]) == 0
+
+
+def test_a_mask_that_is_not_there_costs_its_slide(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slides, out = [saved(tmp_path / f"{name}.png", picture(64, 64)) for name in "ab"], tmp_path / "out"
+    words = ["--out", str(out), "--encoder", encoder, "--mpp", "0.5"]
+    assert main(["compress", slides[0], *words, "--mask", str(tmp_path / "absent.png")]) == 3
+    assert "absent.png: can't be read: No such file" in capsys.readouterr().err and not out.exists()
+    table = tmp_path / "slides.csv"
+    table.write_text(f"slide,mask\n{slides[0]},absent.png\n{slides[1]},\n")
+    assert main(["compress", "--table", str(table), *words]) == 6
+    assert "absent.png" in (out / "failures.csv").read_text() and open_volume(out / "b").tissue.all()
+
+
+def test_masks_of_0_and_1_and_of_0_and_255_are_alike_and_one_of_another_shape_is_refused(
+    tmp_path: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slide, drawn = saved(tmp_path / "a.png", picture(128, 128)), np.triu(np.ones((64, 64), np.uint8))
+    found = []
+    for factor in (1, 255):
+        mask, out = saved(tmp_path / f"{factor}.png", drawn * factor), tmp_path / f"out {factor}"
+        assert main(["compress", slide, "--out", str(out), "--encoder", encoder, "--mpp", "0.5", "--mask", mask]) == 0
+        found.append(open_volume(out / "a"))
+    assert 0 < found[0].tissue.sum() < found[0].tissue.size and np.array_equal(found[0].tissue, found[1].tissue)
+    assert np.array_equal(found[0].bag()[0], found[1].bag()[0])
+    mask, out = saved(tmp_path / "wide.png", drawn[:32]), tmp_path / "refused"
+    assert main(["compress", slide, "--out", str(out), "--encoder", encoder, "--mpp", "0.5", "--mask", mask]) == 3
+    assert "the mask is 64 x 32, the slide 128 x 128 px: not of one shape" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        (
+            {"class_name": "Sequential", "config": [PATCH, {"class_name": "Swirl", "config": {"name": "s"}}]},
+            "Swirl (s)",
+        ),
+        ({"class_name": "Sequential", "config": {"foo": 1}}, "its network is not described as Keras 2 does it"),
+        (None, "is HDF5, but no Keras model"),
+    ],
+)
+def test_a_file_of_keras_that_is_no_encoder_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], described: object, said: str
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    slide, out = saved(tmp_path / "a.png", picture(64, 64)), tmp_path / "out"
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file.attrs.update({} if described is None else {"model_config": json.dumps(described)})
+    assert main(["compress", slide, "--out", str(out), "--encoder", str(tmp_path / "e.h5"), "--mpp", "0.5"]) == 3
+    assert said in capsys.readouterr().err and not out.exists()

@@ -12,6 +12,10 @@ import pytest
 
 from geryon.cli import info
 from geryon.errors import InputError, SomeFailedError
+from geryon.flows.compress import compress_slide
+from geryon.flows.compress_options import CompressOptions
+from geryon.nets.encoder import load_encoder
+from geryon.slides.array import slide_of_image
 from tests.nets import hubs
 
 
@@ -53,6 +57,19 @@ def test_of_several_the_others_are_told(png: Path, tmp_path: Path, capsys: pytes
         run(png, tmp_path / "none.svs", png, "--mpp", 4, "--json")
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("exit_code") for line in told] == [None, 3, None] and "no such file" in told[1]["error"]
+
+
+def test_a_compressed_slide_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slide = slide_of_image(np.full((300, 500, 3), 150, np.uint8), mpp=0.5, name="s1")
+    compress_slide(slide, load_encoder("mean-rgb"), tmp_path / "s1", options=CompressOptions(use_mask=False))
+    for given in (tmp_path / "s1", tmp_path / "s1" / "features.zarr"):
+        assert run(given) == 0
+        text = capsys.readouterr().out
+        assert "mean-rgb in " in text and "64 µm at 0.5 µm/px, every 64 µm" in text and "3 x 4, 12 with tissue" in text
+    assert run(tmp_path / "s1", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["slide"], facts["rows"], facts["columns"]) == ("s1", 3, 4)
+    assert (facts["code"], facts["dtype"]) == (3, "float16")
 
 
 def test_a_model_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:

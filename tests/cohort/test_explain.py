@@ -19,7 +19,7 @@ from geryon.cohort.answering import cohort_for
 from geryon.cohort.document import EncoderUsed, Member, SlideModelDocument, TargetDocument, digest, save_slide_model
 from geryon.cohort.explain import Explain, evidence, explain_slides
 from geryon.cohort.models import load_slide_model, network_of, tensors_of
-from geryon.cohort.table import Question
+from geryon.cohort.question import Question
 from geryon.errors import InputError, UsageError
 from geryon.slides.synthetic import SyntheticSlide
 from geryon.slides.synthetic.measured import lesion_raster

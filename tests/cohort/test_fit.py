@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from geryon.cli import main
-from geryon.cohort import fit as story
+from geryon.cohort import ensemble, outcome
 from geryon.cohort.answering import predict_slides
 from geryon.cohort.document import read_slide_document
 from geryon.cohort.fit import Course, fit_slides
 from geryon.cohort.models import FILE
-from geryon.cohort.table import Question
+from geryon.cohort.question import Question
 from geryon.errors import InputError, MissingPartError, UsageError
 from geryon.events import Warned
 from geryon.store.features import Volume
@@ -123,7 +123,7 @@ def test_a_finished_run_is_left_and_another_question_refused(fitted: Path, table
 def test_what_is_finished_is_taken_over(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_slides(table, out=tmp_path / "whole", question=QUESTION, course=SMALL)
     taught: list[int] = []
-    learn = story.learn
+    learn = ensemble.learn
 
     def dies(lesson, part, tell):  # type: ignore[no-untyped-def]
         taught.append(part.seed)
@@ -131,7 +131,7 @@ def test_what_is_finished_is_taken_over(table: Path, tmp_path: Path, monkeypatch
             raise KeyboardInterrupt
         return learn(lesson, part, tell)
 
-    monkeypatch.setattr(story, "learn", dies)
+    monkeypatch.setattr(ensemble, "learn", dies)
     with pytest.raises(KeyboardInterrupt):
         fit_slides(table, out=tmp_path / "run", question=QUESTION, course=SMALL)
     assert [p.name for p in (tmp_path / "run").iterdir()] and not (tmp_path / "run" / "figures.json").exists()
@@ -144,19 +144,38 @@ def test_damaged_and_foreign_parts_are_made_again(table: Path, tmp_path: Path, m
     fit_slides(table, out=tmp_path / "whole", question=QUESTION, course=replace(MEAN, seeds=1))
     out, parts, kept = tmp_path / "run", tmp_path / "run" / ".parts", tmp_path / "kept"
     with monkeypatch.context() as patch:
-        patch.setattr(story.shutil, "rmtree", lambda folder, **_: folder.rename(kept))
+        patch.setattr(outcome.shutil, "rmtree", lambda folder, **_: folder.rename(kept))
         fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
     kept.rename(parts)
     first, second, third = sorted(parts.iterdir())
     first.write_bytes(first.read_bytes()[:-40])
-    foreign = story.read_tensors(second)
-    story.save_tensors({n: t + 1 for n, t in foreign.items()}, second, metadata={"key": "another"})
+    foreign = ensemble.read_tensors(second)
+    ensemble.save_tensors({n: t + 1 for n, t in foreign.items()}, second, metadata={"key": "another"})
     (out / "figures.json").write_text('{"status": "comp')
     taught: list[int] = []
-    learn = story.learn
-    monkeypatch.setattr(story, "learn", lambda *given: taught.append(given[1].seed) or learn(*given))
+    learn = ensemble.learn
+    monkeypatch.setattr(ensemble, "learn", lambda *given: taught.append(given[1].seed) or learn(*given))
     fit_slides(table, out=out, question=QUESTION, course=replace(MEAN, seeds=1))
     assert len(taught) == 2 and bytes_in(out) == bytes_in(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("cells", "says"), [(20, ["longer than 5: --cells 6 takes about 1/11 of the time"]), (19, [])])
+def test_crops_far_larger_than_all_slides_are_told(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int, says: list[str]
+) -> None:
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    def stops(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ensemble, "learn", stops)
+    course = replace(SMALL, model="cnn", settings={**SETTINGS, "cells": cells})
+    with pytest.raises(KeyboardInterrupt):
+        fit_slides(table, out=tmp_path / "run", question=QUESTION, course=course, tell=tell)
+    assert [text.split("none is ")[1] for text in told if "crops of" in text] == says
 
 
 def test_labels_with_few_patients_are_told(table: Path, tmp_path: Path) -> None:
@@ -170,7 +189,7 @@ def test_labels_with_few_patients_are_told(table: Path, tmp_path: Path) -> None:
     own, question = write(tmp_path / "own.csv", made), Question(labels=("a", "b"))
     fit_slides(own, out=tmp_path / "run", question=question, course=replace(MEAN, seeds=1), tell=tell)
     assert [text for text in told if "fewer than folds" in text] == [
-        "'b' of 1 has 2 patients, fewer than folds: some networks learn little of it"
+        "column 'b': the value 1 has 2 patients, fewer than folds: some networks learn little of it"
     ]
 
 
@@ -253,6 +272,25 @@ def test_predict_refuses_volumes_of_another_encoder(fitted: Path, tmp_path: Path
     with pytest.raises(InputError, match=r"another encoder than the model's: name bigan in place of mean-rgb"):
         predict_slides(fitted, [tmp_path / "other"], out=tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_predict_warns_of_codes_in_another_precision(tmp_path: Path) -> None:
+    signal = np.arange(15) % 2 - 0.5
+    labels = [{"y": "ab"[int(z > 0)]} for z in signal]
+    table = cohort(tmp_path, labels, signal, side=2, precision="float32")
+    fit_slides(table, out=tmp_path / "run", question=QUESTION, course=replace(MEAN, seeds=1))
+    assert read_slide_document(tmp_path / "run" / FILE).precisions == ("float32",)
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        told.extend([event.text] if isinstance(event, Warned) else [])
+
+    for name, precision in (("same", "float32"), ("unknown", ""), ("other", "int8")):
+        volume(tmp_path / "new", name, 1.0, side=2, precision=precision)
+    predict_slides(tmp_path / "run", [tmp_path / "new" / "same", tmp_path / "new" / "unknown"], tell=tell)
+    assert told == []
+    predict_slides(tmp_path / "run", [tmp_path / "new" / "same", tmp_path / "new" / "other"], tell=tell)
+    assert len(told) == 1 and "learnt from codes computed in float32, those of 1 in int8 differ a little" in told[0]
 
 
 def test_predict_says_whom_it_learnt_from_and_what_it_left_out(fitted: Path, table: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from geryon.cohort.answering import answers_of
 from geryon.cohort.document import EncoderUsed, SlideModelDocument, TargetDocument
 from geryon.cohort.learn import Lesson, Part, learn
 from geryon.cohort.models import MODELS, filled, get_kind, kept, network_of
-from geryon.cohort.targets import TARGETS, Scored, get_target
+from geryon.cohort.target import Scored
+from geryon.cohort.targets import TARGETS, get_target
 from geryon.cohort.views import Slides, pooled
 from geryon.cohort.volumes import Held
 from geryon.events import nobody

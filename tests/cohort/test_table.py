@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from geryon.cohort.fit import Course, fit_slides
-from geryon.cohort.table import Question, read_cohort
+from geryon.cohort.question import Question
+from geryon.cohort.table import read_cohort
 from geryon.errors import GeryonError, InputError, UsageError
 from tests.cohort.cohorts import volume, write
 
@@ -29,6 +30,11 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     volume(folder / "out", "empty", 1.0, side=2, tissue=np.zeros((2, 2), bool))
     volume(folder / "out", "other", 1.0, side=2, encoder="bigan", encoder_sha256="1" * 64)
     volume(folder / "out", "patch", 1.0, side=2, patch_um=128.0)
+    volume(folder / "out", "mean", 1.0, side=2, turns="mean")
+    volume(folder / "out", "legacy", 1.0, side=2, is_legacy=True)
+    volume(folder / "out", "stained", 1.0, side=2, question={"stain normalisation": "a"})
+    volume(folder / "out", "stride", 1.0, side=4, stride_um=32.0)
+    volume(folder / "out", "coarse", 1.0, side=2, mpp=1.0)
     volume(folder / "twin", "s3", 1.0, side=2)
     (folder / "twin" / "s3").rename(folder / "out" / "twin")
     (folder / "out" / "none").mkdir()
@@ -58,19 +64,28 @@ def place(name: str) -> Callable[[Rows], object]:
     return lambda rows: rows[3].update(features=str(Path(str(rows[3]["features"])).parent / name))
 
 
+def place_all(folder: Path) -> Callable[[Rows], object]:
+    return every(features=lambda k: str(folder / f"s{k}"))
+
+
 SURVIVAL, ORDINAL = Question(time="t", event="e"), Question(labels=("y",), kind="ordinal")
 FAULTS = [
     (to(3, y=""), LABEL, r"column 'y' is blank for s3; fill it"),
     (to(3, y="NA"), LABEL, r"column 'y' is blank for s3"),
     (place("absent"), LABEL, r"s3: .*absent.*: there is no such volume"),
     (place("none"), LABEL, r"s3: .*none.*: there is no such volume"),
-    (place("other"), LABEL, r"different encoders: s3 with name bigan in place of mean-rgb, sha256 1+ in place"),
+    (place("other"), LABEL, r"encoders: s3 with name bigan in place of mean-rgb, sha256 1{12} in place of 0{12}"),
     (place("patch"), LABEL, r"different encoders: s3 with patch_um 128.0 in place of 64.0"),
+    (place("mean"), LABEL, r"different encoders: s3 with patches mean of turns in place of plain"),
+    (place("legacy"), LABEL, r"different encoders: s3 with patches legacy in place of plain"),
+    (place("stained"), LABEL, r"different encoders: s3 with patches stain normalised in place of plain"),
+    (place("stride"), LABEL, r"different encoders: s3 with stride_um 32.0 in place of 64.0"),
+    (place("coarse"), LABEL, r"different encoders: s3 with mpp 1.0 in place of 0.5"),
     (place("empty"), LABEL, r"no tissue in s3; leave out slides without tissue with --skip-empty"),
     (lambda rows: (place("twin")(rows)), LABEL, None),  # alone it is a slide like any other
     (lambda rows: rows.append({**rows[0], "slide": "t", "patient": "p12",
                                "features": str(rows[3]["features"])[:-2] + "twin"}), LABEL,
-     r"s3 and t hold the same codes: one slide under several names"),
+     r"s3 and t hold the same codes or objects: one slide under several names"),
     (to(3, slide="s2"), LABEL, r"s2 stands in more than one row"),
     (lambda rows: rows[3].update(features=rows[2]["features"]), LABEL, r"s3 and s2 are given the same features"),
     (to(3, slide=""), LABEL, r"the slide is blank in 1 row"),
@@ -122,6 +137,10 @@ def test_a_fault_is_one_sentence(slides: Path, tmp_path: Path, change, question:
         (Question(time="t", event="evnt"), r"there is no column 'evnt'"),
         (Question(time="t"), r"survival takes --time COLUMN and --event COLUMN"),
         (Question(labels=("y",), kind="survival"), r"survival takes --time COLUMN and --event COLUMN, and no --label"),
+        (
+            Question(labels=("y",), time="t", event="e", kind="binary"),
+            r"binary takes --label COLUMN, and no --time or --e",
+        ),
         (Question(labels=("y", "v"), kind="binary"), r"binary takes one label column, not 2"),
         (Question(labels=("y",), kind="gues"), r"no slide target is called 'gues'; choose one of: binary"),
         (Question(), "nothing is asked"),
@@ -159,6 +178,13 @@ def test_folds_that_cannot_be_chosen_by_are_told_beside_other_faults(slides: Pat
     assert "2 faults" in str(error.value) and "the fold 1 has no event" in str(error.value)
 
 
+def test_folds_are_told_beside_a_label_without_classes(slides: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_cohort(table(slides, tmp_path, every(y=lambda k: "a", fold=lambda k: k % 2)), LABEL)
+    assert "2 faults" in str(error.value) and "it holds one class alone" in str(error.value)
+    assert "the column of folds holds 2" in str(error.value)
+
+
 def test_classes_that_survival_has_not_are_told_beside_other_faults(slides: Path, tmp_path: Path) -> None:
     question = Question(time="t", event="e", classes=("a", "b"))
     with pytest.raises(InputError) as error:
@@ -166,6 +192,36 @@ def test_classes_that_survival_has_not_are_told_beside_other_faults(slides: Path
     assert "--classes is for binary" in str(error.value) and "the time 0 is not above 0" in str(error.value)
     with pytest.raises(UsageError, match="--classes is for binary"):
         read_cohort(table(slides, tmp_path), question)
+
+
+def test_slides_on_grids_of_their_own_are_of_one_encoder(slides: Path, tmp_path: Path) -> None:
+    sides = [(0.5, 64.0, 32.0), (0.499, 63.872, 31.936), (0.5054, 64.6912, 31.8402), (0.46, 58.88, 32.2)]
+    for k in range(8):
+        mpp, patch_um, stride_um = sides[k % 4]  # 128 pixels every 32 µm, in whole pixels of each grid
+        volume(tmp_path / "out", f"s{k}", k, side=2, mpp=mpp, patch_um=patch_um, stride_um=stride_um)
+    place = place_all(tmp_path / "out")
+    assert len(read_cohort(table(slides, tmp_path, place), LABEL).slides) == 8
+    for k in (6, 7):
+        volume(tmp_path / "strange", f"s{k}", k, side=2, stride_um=32.0, encoder="bigan", encoder_sha256="1" * 64)
+
+    def strangers(rows: Rows) -> None:
+        place(rows)
+        rows[6]["features"], rows[7]["features"] = (str(tmp_path / "strange" / f"s{k}") for k in (6, 7))
+
+    with pytest.raises(InputError, match="different encoders: s6 and s7 with name bigan in place of mean-rgb"):
+        read_cohort(table(slides, tmp_path, strangers), LABEL)
+
+
+def test_codes_of_several_precisions_are_told_once(slides: Path, tmp_path: Path) -> None:
+    for k in range(8):
+        volume(tmp_path / "out", f"s{k}", 1.0, side=2, precision=("float32", "int8", "")[min(k % 4, 2)])
+    path, question = table(slides, tmp_path, place_all(tmp_path / "out")), Question(labels=("y",), kind="binary")
+    cohort = read_cohort(path, question)
+    (note,) = cohort.notes
+    assert note.startswith("codes of 2 slides were computed in float32, 2 in int8: they differ a little")
+    assert "delete the volumes of the others and compress them again with the --engine" in note
+    assert cohort.precisions == {"float32": 2, "int8": 2}
+    assert read_cohort(table(slides, tmp_path), question).notes == ()
 
 
 def test_a_kind_that_nobody_gave_is_told(slides: Path, tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ import pytest
 from geryon.errors import InputError, MachineError, UsageError
 from geryon.events import Advanced, Event, Warned, nobody
 from geryon.flows import cells as cells_of_slide
-from geryon.flows import compress as story
-from geryon.flows import encode
+from geryon.flows import encode, tiled
 from geryon.flows.compress import PARTS, compress, compress_slide
 from geryon.flows.compress_options import CompressOptions
 from geryon.nets.encoder import Encoder
@@ -255,7 +254,7 @@ def test_a_full_disk_keeps_what_was_finished(
         run(tmp_path, net, whole[0], DENSE)
     assert {p.name for p in tmp_path.iterdir()} == {PARTS}
     monkeypatch.undo()
-    monkeypatch.setattr(story, "encode", lambda *_: pytest.fail("all cells were encoded before"))
+    monkeypatch.setattr(tiled, "encode", lambda *_: pytest.fail("all cells were encoded before"))
     run(tmp_path, net, whole[0], DENSE)
     assert contents(tmp_path) == whole[1]
 
@@ -269,7 +268,7 @@ def test_a_finished_volume_is_never_made_again(tmp_path: Path, net: Encoder, mon
     image = picture(100, 100)
     made = run(tmp_path, net, image)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    monkeypatch.setattr(story, "plan_cells", lambda *_: pytest.fail("the slide is looked at again"))
+    monkeypatch.setattr("geryon.flows.compress.plan_cells", lambda *_: pytest.fail("the slide is looked at again"))
     again = run(tmp_path, net, image)
     assert again.about == made.about and {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
@@ -277,7 +276,7 @@ def test_a_finished_volume_is_never_made_again(tmp_path: Path, net: Encoder, mon
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (CompressOptions(stride="8um"), "patches"),
+        (CompressOptions(stride="8um"), "patch, stride"),
         (CompressOptions(turns="mean"), "turns"),
         (CompressOptions(dtype="int8"), "kind of numbers"),
         (CompressOptions(least_tissue=0.5), "mask"),
@@ -310,7 +309,7 @@ def test_the_same_asked_in_other_words_is_the_same_question(
     made = run(tmp_path, net, image, first)
     before = contents(tmp_path)
     assert run(tmp_path, net, image, same).about == made.about and contents(tmp_path) == before
-    with pytest.raises(UsageError, match="another patches"):
+    with pytest.raises(UsageError, match="another patch, stride or resolution"):
         run(tmp_path, net, image, replace(same, patch="64px"))
 
 
@@ -389,7 +388,7 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, net: Encoder, mon
     image = picture(400, 400)
     run(tmp_path / "sound", net, image)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(story, "write_volume", interrupted)
+        patch.setattr("geryon.flows.compress.write_volume", interrupted)
         compress_slide(torn(image), net, tmp_path / "cut", options=CompressOptions())
     run(tmp_path / "cut", net, image)
     assert contents(tmp_path / "cut") == contents(tmp_path / "sound")

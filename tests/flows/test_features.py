@@ -16,7 +16,7 @@ from geryon.cli import main
 from geryon.errors import InputError, UsageError
 from geryon.events import Event, Warned
 from geryon.flows import segment as story
-from geryon.flows.compress import compress_slide
+from geryon.flows.compress import about_slide, compress_slide
 from geryon.flows.compress_options import CompressOptions
 from geryon.flows.plan import Cutting
 from geryon.flows.segment import Options, segment, segment_slide
@@ -110,6 +110,13 @@ def test_smaller_cells_are_the_parts_of_a_cell(tmp_path: Path, alone: Encoder) -
     assert np.allclose(parts.mean(axis=(1, 3)), wide.crop(0, 0, 3, 4), rtol=2e-3, atol=2e-3)
     assert parts.std(axis=(1, 3)).max() > 0.1
     assert encoded(tmp_path / "pixels", alone, stride="64px").about.question == fine.about.question
+
+
+@pytest.mark.parametrize("mpp", [0.46, 0.499, 0.5054])
+def test_a_stride_in_micrometres_is_whole_steps_on_any_grid(mpp: float, alone: Encoder) -> None:
+    slide = slide_of_image(picture(), mpp=mpp, name="slide")
+    about = about_slide(slide, alone, CompressOptions(stride="32um"))
+    assert about.mpp == mpp and about.stride_um == about.patch_um == pytest.approx(64 * mpp)
 
 
 @pytest.mark.parametrize("tile", [320, 1024])
@@ -282,8 +289,10 @@ def test_what_can_t_be_is_said_before_anything_is_done(tmp_path: Path, alone: En
     with pytest.raises(UsageError, match=r"loaded without its features.*features=True"):
         segment(file, out=tmp_path / "out", model=plain, options=Options(mpp=MPP, features=True))
     for options, what in (
-        (CompressOptions(stride="24um"), "stride of 48 px"),
-        (CompressOptions(is_legacy=True), "rules"),
+        (CompressOptions(stride="24um"), "a stride of 48 px .*ask for a stride such as 64px"),
+        (CompressOptions(stride="48um"), "a stride of 96 px .*fill windows of 1024 px.*ask for a stride"),
+        (CompressOptions(is_legacy=True), "the rules of the published code; leave --legacy out, or take"),
+        (CompressOptions(stride="24um", is_legacy=True), "48 px .* or the rules .*such as .* and leave --legacy"),
     ):
         with pytest.raises(UsageError, match=f"geryon-s.*own encoder can't have.*{what}"):
             compress_slide(slide_of_image(picture(), mpp=MPP), alone, tmp_path / "out", options=options)

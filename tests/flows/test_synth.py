@@ -13,7 +13,6 @@ import tifffile
 from geryon.cli import synth as command
 from geryon.errors import MachineError, UsageError
 from geryon.events import Advanced, Finished, Started
-from geryon.flows import synth as story
 from geryon.flows.synth import _shrunk, synth
 from geryon.slides.reader import open_slide
 from geryon.slides.synthetic import SyntheticSlide
@@ -84,20 +83,6 @@ def test_a_full_disk_is_told_before_anything_is_painted(tmp_path, monkeypatch) -
         synth(tmp_path / "a.tiff", size_um=(600, 100), tell=told.append)
     assert caught.value.exit_code == 5 and asked == [300 * 50 * 3]
     assert list(tmp_path.iterdir()) == [] and not any(isinstance(e, Advanced) for e in told)
-
-
-def test_levels_have_room_where_the_disk_can_not_promise_it(tmp_path, monkeypatch) -> None:
-    def refuses(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "not supported")
-
-    monkeypatch.setattr(story, "RESERVE_BYTES", 1000)
-    for name in ("refused", "absent"):
-        if name == "refused":
-            monkeypatch.setattr(os, "posix_fallocate", refuses, raising=False)
-        else:
-            monkeypatch.delattr(os, "posix_fallocate", raising=False)
-        story._reserve(tmp_path / name, 2500)
-        assert (tmp_path / name).read_bytes() == bytes(2500)
 
 
 def test_the_same_settings_give_the_same_bytes(tmp_path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geryon.errors import InputError, MissingPartError, UsageError
+from geryon.errors import InputError, MachineError, MissingPartError, UsageError
 from geryon.space.centres import distance_map
 from geryon.space.turns import TURNS
 from geryon.store.bags import BAGS, reading
@@ -88,8 +88,17 @@ def test_stamp_counts_in_micrometres(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         assert np.array_equal(file["feats"], codes)
         assert np.array_equal(file["coords"], cells[:, ::-1] * 48.0)
-        assert (file.attrs["unit"], file.attrs["tile_size_um"], file.attrs["tile_size_px"]) == ("um", 64.0, 128)
-        assert file.attrs["extractor"] == "multitask-4"
+        assert file["coords"].dtype == np.float32, "as STAMP writes them"
+        assert dict(file.attrs) == {
+            "stamp_version": "2.1.0",  # the first of this layout: a STAMP refuses what is newer than itself
+            "extractor": "multitask-4",
+            "unit": "um",
+            "tile_size_um": 64.0,
+            "tile_size_px": 128,
+            "feat_type": "tile",
+            "encoder_sha256": "ab" * 32,
+            "version": "1",
+        }
     bag = read_bag(path)
     assert (bag.unit, bag.patch, bag.slide) == ("um", 64.0, "a slide") and np.array_equal(codes_of(bag), codes)
 
@@ -155,6 +164,27 @@ def test_the_same_bytes_each_time(tmp_path: Path, layout: str) -> None:
     assert first == again and not list((tmp_path / "a").glob(".*"))
 
 
+@pytest.mark.parametrize("layout", sorted(BAGS))
+@pytest.mark.parametrize("share", [0, 0.2, 0.99])
+def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path: Path, layout: str, share: float) -> None:
+    """HDF5 and maps of files ended the process by a signal, torch spoke of its zip."""
+    resource = pytest.importorskip("resource")
+    if layout in ("h5", "stamp"):
+        pytest.importorskip("h5py")
+    made, write = volume(tmp_path), get_layout(layout).write
+    whole = {path.name: path.read_bytes() for path in write(made, tmp_path / "whole")}
+    room = int(share * max(map(len, whole.values())))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(MachineError, match="writing failed"):
+            write(made, tmp_path / layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for path in (tmp_path / layout).iterdir():
+        assert path.read_bytes() == whole[path.name], "what was finished is whole"
+
+
 def test_a_bag_is_read_in_pieces_like_a_volume_of_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("h5py")
     monkeypatch.setattr(reading, "STRIP_CELLS", 100)
@@ -187,6 +217,11 @@ def test_files_of_others(tmp_path: Path) -> None:
         file.attrs["extractor"] = "ctranspath"
     bag = read_bag(tmp_path / "old.h5")
     assert (bag.unit, bag.patch, bag.encoder) == ("", None, "ctranspath")
+    with h5py.File(tmp_path / "2.0.h5", "w") as file:
+        file["feats"], file["coords"] = codes.astype(np.float16), places.astype(np.float32)
+        file.attrs.update({"stamp_version": "2.0.0", "extractor": "uni", "unit": "um", "tile_size": 256.0})
+    bag = read_bag(tmp_path / "2.0.h5")
+    assert (bag.unit, bag.patch, bag.patch_um, bag.mpp) == ("um", 256.0, 256.0, 0.0)
 
 
 def test_what_is_no_bag_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from geryon.nets.model import heads_of
 from geryon.nets.network import filled
 from geryon.tasks.task import Labelled, get_task
 from geryon.train import fit as module
-from geryon.train import splits
+from geryon.train import split_file, splits
 from geryon.train.begin import build, start_from
 from geryon.train.fit import Where, check_sources, fit, split_samples
 from geryon.train.packed import Sample
@@ -85,8 +85,8 @@ def test_sides_are_saved_and_no_patient_is_on_both(samples, tmp_path):
     assert len(learning) + len(checking) == len(samples) - 2 and checking
     assert not {(s.source, s.group) for s in learning} & {(s.source, s.group) for s in checking}
     assert {s.source for s in checking} == {"free", "studied"}
-    saved = splits.read(tmp_path / splits.FILE)
-    assert splits.names_of(saved, "free", splits.HELD_OUT) == {"free2", "free3"}
+    saved = split_file.read(tmp_path / split_file.FILE)
+    assert split_file.names_of(saved, "free", splits.HELD_OUT) == {"free2", "free3"}
     with pytest.raises(UsageError, match="nothing for validation"):
         split_samples(samples[:2], recipe, tmp_path / "other", lambda event: None)
 

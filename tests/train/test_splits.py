@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geryon.errors import InputError, UsageError
-from geryon.train import splits
+from geryon.train import split_file, splits
 from geryon.train.splits import HELD_OUT, TRAIN, VALIDATION, Item, Split
 
 ITEMS = st.lists(
@@ -131,14 +131,14 @@ def test_settings_that_make_no_split_are_refused(wrong: dict[str, float]) -> Non
 def test_a_saved_split_lists_every_image_and_is_taken_over(tmp_path: Path) -> None:
     some = items({"x": 4})
     split = Split(validation=0.25, held_out={"a": ("x 3",)})
-    splits.keep(tmp_path, splits.document(some, split, start="m 1 (open use)"))
+    split_file.keep(tmp_path, split_file.document(some, split, start="m 1 (open use)"))
     saved = json.loads((tmp_path / "split.json").read_text())
     assert [(c["source"], c["group"], c["name"]) for c in saved["cases"]] == [("a", i.group, i.name) for i in some]
     assert [c["side"] for c in saved["cases"]] == splits.sides(some, split)
-    assert splits.names_of(saved, "a", HELD_OUT) == {f"x 3 {i}" for i in range(3)}
-    splits.keep(
+    assert split_file.names_of(saved, "a", HELD_OUT) == {f"x 3 {i}" for i in range(3)}
+    split_file.keep(
         tmp_path,
-        splits.document([*some, Item(source="a", group="x 0", name="x 0 0 x1.2")], split, start=saved["start"]),
+        split_file.document([*some, Item(source="a", group="x 0", name="x 0 0 x1.2")], split, start=saved["start"]),
     )
 
 
@@ -154,22 +154,22 @@ def test_a_run_does_not_go_on_with_another_split_or_start(
     tmp_path: Path, change: dict[str, object], start: str, says: str
 ) -> None:
     some = items({"x": 12})
-    splits.keep(tmp_path, splits.document(some, Split(validation=0.25), start=""))
+    split_file.keep(tmp_path, split_file.document(some, Split(validation=0.25), start=""))
     before = (tmp_path / "split.json").read_bytes()
     with pytest.raises(UsageError, match=says):
-        splits.keep(tmp_path, splits.document(some, Split(**{"validation": 0.25, **change}), start=start))
+        split_file.keep(tmp_path, split_file.document(some, Split(**{"validation": 0.25, **change}), start=start))
     assert (tmp_path / "split.json").read_bytes() == before
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     some, split = items({"x": 4}), Split(validation=0.25)
-    splits.keep(tmp_path, splits.document(some, split, start="", name="long"))
+    split_file.keep(tmp_path, split_file.document(some, split, start="", name="long"))
     with pytest.raises(UsageError, match="the run here is that of long, the recipe is called short"):
-        splits.keep(tmp_path, splits.document(some, split, start="", name="short"))
+        split_file.keep(tmp_path, split_file.document(some, split, start="", name="short"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "start": "", "cases": [{}]}'])
 def test_a_file_that_is_no_split_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(InputError, match="is no saved split"):
-        splits.read(tmp_path / "split.json")
+        split_file.read(tmp_path / "split.json")

@@ -173,9 +173,9 @@ def source_of(args: argparse.Namespace) -> tuple[Any, Path]:
 
 def not_trained_on(cases: Sequence[Any], split: Path, source: str) -> list[Any]:
     """The cases that a saved split does not put on the side of training; those that it does not name are new."""
-    from geryon.train import splits
+    from geryon.train import split_file, splits
 
-    trained = splits.names_of(splits.read(split), source, splits.TRAIN)
+    trained = split_file.names_of(split_file.read(split), source, splits.TRAIN)
     return [case for case in cases if case.name not in trained]
 
 

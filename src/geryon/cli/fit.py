@@ -108,16 +108,14 @@ def experiment(args: argparse.Namespace) -> int:
 
 def encoder(args: argparse.Namespace) -> int:
     """Train an encoder, or look for faults in its recipe."""
-    from geryon.train.encoders.checks import folder_faults
+    from geryon.train.encoders.checks import check_recipe
     from geryon.train.encoders.fit import Where, fit_encoder
     from geryon.train.encoders.recipe import read_encoder_recipe
-    from geryon.train.faults import refuse, told
 
     _only(args, "minutes", for_what="a model's recipe, not for an encoder's")
     recipe = read_encoder_recipe(args.recipe)
     if args.check:
-        if faults := folder_faults(recipe.tasks, args.data):
-            raise refuse(told(faults), where=str(args.recipe), is_input=True)
+        check_recipe(recipe, data=args.data, where=str(args.recipe))
         args.say("no faults")
         return 0
     with asked_to_stop() as stop:
@@ -132,7 +130,8 @@ def encoder(args: argparse.Namespace) -> int:
 
 def encoders(args: argparse.Namespace) -> int:
     """Do all trainings and probes of an experiment on encoders, or look for faults in its recipes."""
-    from geryon.train.encoders.experiment import conduct, read_encoder_experiment
+    from geryon.train.encoders.conducting import conduct
+    from geryon.train.encoders.experiment_check import read_encoder_experiment
 
     _only(args, for_what="a recipe, not for an experiment")
     asked = read_encoder_experiment(args.recipe, data=args.data)

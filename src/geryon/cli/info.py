@@ -1,4 +1,4 @@
-"""geryon info: what a slide, a model or an encoder is, before any time is spent on it."""
+"""geryon info: what a slide, a model, an encoder or a compressed slide is, before any time is spent on it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from geryon.nets.encoder import encoder_weights, names_encoder
 from geryon.nets.weights import file_sha256, read_document
 from geryon.slides.reader import Slide, open_slide
 from geryon.slides.tissue import low_power, tissue_mask
+from geryon.store.features import NAME, open_volume
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "given",
         nargs="+",
         metavar="SLIDE",
-        help="slide files, pictures or OME-Zarr folders; or models and encoders: names, files, places on a hub",
+        help="slide files, pictures or OME-Zarr folders; models and encoders: names, files, places on a hub; or "
+        f"compressed slides: {NAME}, or the folder that holds it",
     )
     parser.add_argument("--mpp", type=float, help="µm per pixel of level 0; beats what the file says")
     parser.add_argument("--reader", help="the reader to use in place of the choice by content")
@@ -31,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what each slide, model or encoder is; of several, those that can't be used come in a table at the end."""
+    """Print what each of them is; of several, those that can't be used come in a table at the end."""
     failed: list[GeryonError] = []
     for given in args.given:
         try:
@@ -54,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _told(given: str, args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    if is_volume(Path(given)):
+        return _of_volume(given)
     if names_encoder(given):
         return _of_encoder(given)
     return _of_model(given) if is_model(given) else _of_slide(given, args)
@@ -62,6 +66,11 @@ def _told(given: str, args: argparse.Namespace) -> tuple[dict[str, Any], dict[st
 def is_model(given: str) -> bool:
     """True for what names a model; a slide may be called as a model is, and is then meant where it lies at hand."""
     return names_model(given) and (given.endswith(".safetensors") or not Path(given).exists())
+
+
+def is_volume(given: Path) -> bool:
+    """True for a compressed slide, or the folder of results that holds it."""
+    return given.name == NAME or (given / NAME).is_dir()
 
 
 def model_facts(given: str) -> dict[str, Any]:
@@ -129,6 +138,44 @@ def _of_encoder(given: str) -> tuple[dict[str, Any], dict[str, str]]:
         "patches": f"{side} x {side} px at {mpp:g} µm/px ({side * mpp:g} µm)",
         "code": f"{facts['code']} numbers",
         "sources": "; ".join(sources) or "none: nothing is learnt",
+    }
+
+
+def volume_facts(given: str) -> dict[str, Any]:
+    """All that a compressed slide says of itself, as plain values ready for JSON."""
+    volume = open_volume(Path(given))
+    about = volume.about
+    return {
+        "path": given,
+        "slide": about.slide,
+        "encoder": about.encoder,
+        "encoder_sha256": about.encoder_sha256,
+        "precision": about.precision,
+        "version": about.version,
+        "mpp": about.mpp,
+        "patch_um": about.patch_um,
+        "stride_um": about.stride_um,
+        "turns": about.turns,
+        "is_legacy": about.is_legacy,
+        "rows": volume.rows,
+        "columns": volume.columns,
+        "encoded_cells": int(volume.tissue.sum()),
+        "code": volume.code,
+        "dtype": volume.dtype,
+        "warnings": list(about.warnings),
+    }
+
+
+def _of_volume(given: str) -> tuple[dict[str, Any], dict[str, str]]:
+    facts = volume_facts(given)
+    made = f"{facts['encoder']} in {facts['precision'] or 'unknown precision'}, SHA-256 {facts['encoder_sha256']}"
+    turns = {"one": "as it lies", "mean": "mean of eight turns", "eight": "each of eight turns"}[facts["turns"]]
+    return facts, {
+        "compressed": facts["slide"],
+        "encoder": made + (", by the published rules" if facts["is_legacy"] else ""),
+        "patches": f"{facts['patch_um']:g} µm at {facts['mpp']:g} µm/px, every {facts['stride_um']:g} µm; {turns}",
+        "cells": f"{facts['rows']} x {facts['columns']}, {facts['encoded_cells']} with tissue",
+        "codes": f"{facts['code']} numbers, {facts['dtype']}",
     }
 
 

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain, and say where it lies."""
     from geryon.cohort.explain import Explain, explain_slides
-    from geryon.cohort.table import Question
+    from geryon.cohort.question import Question
 
     asked = Explain(method=args.method, output=args.output, threshold=args.threshold, pictures=args.pictures)
     question = Question(features=args.features, skip_empty=args.skip_empty)

@@ -39,7 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_names(parser, "--classes", dest="classes", help="classes in order, least first; of two, the second is asked")
     parser.add_argument("--time", default="", metavar="COLUMN", help="survival: time to the event or the last visit")
     parser.add_argument("--event", default="", metavar="COLUMN", help="survival: 1 where the event came, 0 if censored")
-    parser.add_argument("--features", type=Path, metavar="FOLDER", help="folder that holds each slide's folder")
+    parser.add_argument(
+        "--features", type=Path, metavar="FOLDER", help="folder that holds each slide's folder (volume, objects)"
+    )
     parser.add_argument(
         "--model",
         dest="slide_network",
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def question_of(args: argparse.Namespace) -> Any:
     """What the command line asks of the table."""
-    from geryon.cohort.table import Question
+    from geryon.cohort.question import Question
 
     return Question(
         labels=tuple(args.labels or ()),

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer, write the table, return the exit code."""
     from geryon.cohort.answering import predict_slides
-    from geryon.cohort.table import Question
+    from geryon.cohort.question import Question
 
     question = Question(features=args.features, skip_empty=args.skip_empty)
     answered = predict_slides(

@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from geryon import events
-from geryon.cohort.checks import few
 from geryon.cohort.document import SlideModelDocument
+from geryon.cohort.faults import few
 from geryon.cohort.models import SlideModel, get_kind, load_slide_model, settings_of
+from geryon.cohort.question import NOTHING_ASKED, Question
 from geryon.cohort.results import Answered, write_table
-from geryon.cohort.table import NOTHING_ASKED, Cohort, Question, cohort_of, read_cohort
+from geryon.cohort.slides import Cohort, cohort_of, shelf_of
+from geryon.cohort.table import read_cohort
 from geryon.cohort.targets import get_target
 from geryon.cohort.views import VIEWS, Slides, pooled, run
-from geryon.cohort.volumes import Shelf
 from geryon.errors import InputError, UsageError
 from geryon.events import Tell
 from geryon.store.given import PARQUET
@@ -60,10 +61,9 @@ def predict_slides(
     if not members:
         there = sorted({member.fold for member in document.members})
         raise UsageError(what=f"the model has no fold {fold}", mend=f"choose one of: {', '.join(map(str, there))}")
-    for note in cohort.notes:
-        tell(events.Warned(text=note))
-    if note := _learnt_from(document, cohort, fold):
-        tell(events.Warned(text=note))
+    for note in (*cohort.notes, *_other_precisions(document, cohort), _learnt_from(document, cohort, fold)):
+        if note:
+            tell(events.Warned(text=note))
     answered = _asked(loaded, members, cohort, tell)
     if out is not None:
         write_table(Path(out), answered.rows())
@@ -92,14 +92,22 @@ def _learnt_from(document: SlideModelDocument, cohort: Cohort, fold: int) -> str
     return f"{told}: the networks of fold {fold} learnt from them or were chosen by them"
 
 
+def _other_precisions(document: SlideModelDocument, cohort: Cohort) -> list[str]:
+    """In words, codes that were computed in another way than all that the model learnt from."""
+    strange = {name: n for name, n in cohort.precisions.items() if name not in document.precisions}
+    if not document.precisions or not strange:
+        return []
+    told, mine = few([f"of {n} in {name}" for name, n in strange.items()]), " or ".join(document.precisions)
+    return [
+        f"the model learnt from codes computed in {mine}, those {told} differ a little; delete these volumes and "
+        f"compress the slides again with the --engine that computes in {mine}"
+    ]
+
+
 def cohort_for(paths: Sequence[Path], question: Question, document: SlideModelDocument) -> Cohort:
     """The slides of a table (one file), or volumes, as a model can be asked about them."""
-    needs = Question(
-        features=question.features,
-        skip_empty=question.skip_empty,
-        objects=bool(document.objects),
-        grid=question.grid or get_kind(document.model).sees == "crops",
-    )
+    given = Question(features=question.features, skip_empty=question.skip_empty, grid=question.grid)
+    needs = given.for_model(get_kind(document.model).sees, bool(document.objects))
     tables = [path for path in paths if path.suffix.lower() in TABLES]
     if tables and len(paths) > 1:
         raise UsageError(what="a table stands beside other slides", mend="give one table, or volumes")
@@ -109,11 +117,12 @@ def cohort_for(paths: Sequence[Path], question: Question, document: SlideModelDo
 def check_cohort(document: SlideModelDocument, cohort: Cohort) -> None:
     """The volumes are of the encoder that the model learnt from, and objects have the measures that it takes."""
     where = cohort.path or "the slides given"
-    if different := document.encoder.differences(cohort.encoder):
+    mine, theirs = document.encoder, cohort.encoder
+    if mine and theirs and (different := mine.differences(theirs)):
         raise InputError(
             what=f"the volumes are of another encoder than the model's: {', '.join(different)}",
             where=where,
-            mend=f"compress the slides with {document.encoder.name or 'the same encoder'}",
+            mend=f"compress the slides with {mine.name or 'the same encoder'}",
         )
     if document.objects != cohort.measure_names:
         raise InputError(
@@ -132,7 +141,7 @@ def _asked(model: SlideModel, members: Sequence[int], cohort: Cohort, tell: Tell
     tell(events.Started(stage="slides", total=len(cohort.slides), unit="slides"))
     for i, slide in enumerate(cohort.slides):
         slides = Slides(
-            shelf=Shelf([slide.cells], HELD_BYTES),
+            shelf=shelf_of([slide], HELD_BYTES),
             has_turns=model.document.has_turns and cohort.has_turns,
             settings=settings_of(model.document),
             measures=cohort.measures[[i]] if cohort.measure_names else np.zeros((1, 0)),

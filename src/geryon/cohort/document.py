@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Any
 import numpy as np
 
 from geryon.nets.weights import SLIDES_KEY, read_tensors, read_with_key, save_with_document
+from geryon.slides.reader import GRID_WITHIN
 
 FORMAT = 1
 """Raised when older readers could misread a document."""
+SHA_TOLD = 12
+"""Digits of a SHA-256 that a message holds."""
+GRIDS = (1 + GRID_WITHIN) / (1 - GRID_WITHIN)
+"""Ratio of the µm per pixel of two slides, each read on a grid of its own near the same resolution, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +37,27 @@ class EncoderUsed:
     """Side of a patch; 0 where unknown."""
     stride_um: float
     """From patch to patch; 0 where unknown."""
+    patches: str = ""
+    """What was done to them: "plain", or some of "mean of turns", "legacy", "stain normalised"; "" where unknown."""
 
     def differences(self, other: EncoderUsed) -> list[str]:
-        """In words, what of the other is not as here; what is unknown on one side is not compared."""
+        """In words, what of the other is not as here; what is unknown on one side is not compared.
+
+        Slides are read on grids of their own (Slide.grid_mpp): lengths that differ by that alone are alike.
+        """
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return [f"{name} {there} in place of {here}" for name, here, there in pairs if not _alike(here, there)]
+        told = [(name, here, there) for name, here, there in pairs if here and there and not self._alike(name, other)]
+        return [f"{name} {_short(name, there)} in place of {_short(name, here)}" for name, here, there in told]
+
+    def _alike(self, name: str, other: EncoderUsed) -> bool:
+        here, there = getattr(self, name), getattr(other, name)
+        if name == "mpp":
+            return max(here, there) <= min(here, there) * GRIDS * (1 + 1e-9)
+        if name in ("patch_um", "stride_um"):  # asked in µm and rounded to pixels, or as many pixels of each grid
+            if abs(here - there) <= max(self.mpp, other.mpp, 1e-6 * here):
+                return True
+            return bool(self.mpp and other.mpp) and math.isclose(here / self.mpp, there / other.mpp, rel_tol=1e-6)
+        return bool(here == there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +92,10 @@ class SlideModelDocument:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the network and its training."""
     target: TargetDocument
-    encoder: EncoderUsed
+    encoder: EncoderUsed | None
+    """None of a model that sees objects alone."""
+    precisions: tuple[str, ...] = ()
+    """What the codes that it learnt from were computed in, such as "float32"; those that volumes do not say lack."""
     has_turns: bool = False
     """Whether the volumes held codes of all eight turned patches."""
     objects: tuple[str, ...] = ()
@@ -83,6 +108,11 @@ class SlideModelDocument:
     training: Mapping[str, Any] = field(default_factory=dict)
     """Figures out of fold."""
     format: int = FORMAT
+
+    @property
+    def code(self) -> int:
+        """Numbers in a code; 0 where none is seen."""
+        return self.encoder.code if self.encoder else 0
 
     def fold_of(self, *, patient: str, slide: str, identity: str) -> int | None:
         """The fold of a slide that was learnt from, by its codes, patient or name; None for a new one."""
@@ -128,8 +158,9 @@ def _parsed(raw: Any) -> SlideModelDocument:
     target: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.pop("target").items()}
     document = SlideModelDocument(
         target=TargetDocument(**target),
-        encoder=EncoderUsed(**given.pop("encoder")),
+        encoder=EncoderUsed(**encoder) if (encoder := given.pop("encoder")) is not None else None,
         objects=tuple(given.pop("objects", ())),
+        precisions=tuple(given.pop("precisions", ())),
         members=tuple(Member(**m) for m in given.pop("members")),
         **given,
     )
@@ -145,14 +176,16 @@ def faults(document: SlideModelDocument) -> list[str]:
     found = [
         f"{name} is {value!r}, not a text" for name, value in texts.items() if not isinstance(value, str) or not value
     ]
-    if type(document.encoder.code) is not int or document.encoder.code < 1:
+    if document.encoder is None and not document.objects:
+        found.append("it has neither an encoder nor objects")
+    if document.encoder is not None and (type(document.code) is not int or document.code < 1):
         found.append(f"encoder.code is {document.encoder.code!r}, not a whole number from 1 on")
     found += [
         f"{name} is {value!r}, not an object"
         for name in ("settings", "folds", "slides", "training")
         if not isinstance(value := getattr(document, name), Mapping)
     ]
-    lists = {"objects": document.objects, "target.columns": document.target.columns}
+    lists = {"objects": document.objects, "precisions": document.precisions, "target.columns": document.target.columns}
     lists |= {"target.classes": document.target.classes}
     found += [f"{k} is {v!r}, not texts" for k, v in lists.items() if not all(isinstance(each, str) for each in v)]
     if not document.members:
@@ -161,7 +194,5 @@ def faults(document: SlideModelDocument) -> list[str]:
     return found + [f"the member {m!r} has no numbers for fold and seed" for m in wrong]
 
 
-def _alike(a: str | float, b: str | float) -> bool:
-    if not a or not b:
-        return True
-    return a == b if isinstance(a, str) or isinstance(b, str) else abs(a - b) <= 1e-6 * abs(a)
+def _short(name: str, value: str | float) -> str:
+    return str(value)[:SHA_TOLD] if name == "sha256" else str(value)

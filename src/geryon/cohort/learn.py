@@ -13,6 +13,7 @@ from geryon.cohort.document import SlideModelDocument
 from geryon.cohort.losses import loss_of
 from geryon.cohort.models import get_kind, network_of, tensors_of
 from geryon.cohort.network import Last
+from geryon.cohort.target import Target
 from geryon.cohort.targets import get_target
 from geryon.cohort.views import VIEWS, Slides, batch
 from geryon.errors import UsageError
@@ -35,9 +36,9 @@ class Lesson:
     """float64 [slide, width]: what convex models see; empty for the others."""
 
     @property
-    def loss(self) -> str:
-        """The loss's name."""
-        return get_target(self.document.target.kind).loss
+    def kind(self) -> Target:
+        """The kind of question."""
+        return get_target(self.document.target.kind)
 
     def targets(self, which: Sequence[int], scale: Scale) -> Tensor:
         """float32 [n, k], standardised where the target is a value."""
@@ -97,19 +98,19 @@ def _standardise(last: Last, measures: np.ndarray) -> None:
 
 
 def _scale(lesson: Lesson, train: Sequence[int]) -> Scale:
-    if lesson.document.target.kind != "regression":
+    if not lesson.kind.is_scaled:
         return Scale()
     values = lesson.truth[list(train), 0]
     return Scale(float(values.mean()), float(values.std()) or 1.0)
 
 
 def _settle(lesson: Lesson, last: Last, scale: Scale, logits: Tensor) -> None:
-    """Put the scale of a value into the output layer. Risks are counted from the mean of the slides that validated (of
-    a convex model, and of those that it learnt from): Cox's loss leaves their zero open."""
+    """Put the scale of a value into the output layer. Answers without a zero of their own (Cox's loss leaves it open)
+    are counted from the mean of the slides that validated (of a convex model, and of those that it learnt from)."""
     with torch.no_grad():
         last.linear.weight *= scale.sd
         last.linear.bias.copy_(last.linear.bias * scale.sd + scale.mean)
-        if lesson.document.target.kind == "survival":
+        if lesson.kind.is_relative:
             last.linear.bias.sub_(logits.mean().to(last.linear.bias))
 
 
@@ -127,7 +128,7 @@ def _stepped(lesson: Lesson, network: nn.Module, part: Part, scale: Scale, tell:
         losses = []
         for some in _batches(part.train, settings.batch, rng):
             x, mask = batch([view.drawn(slides, i, rng) for i in some], slides.device)
-            loss = loss_of(lesson.loss, network(x, mask, slides.objects(some)), lesson.targets(some, scale))
+            loss = loss_of(lesson.kind.loss, network(x, mask, slides.objects(some)), lesson.targets(some, scale))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -178,7 +179,7 @@ def _validated(lesson: Lesson, network: nn.Module, part: Part, scale: Scale) -> 
             looks = [batch([seen], slides.device) for seen in view.fixed(slides, i)]
             found.append(torch.stack([network(x, mask, slides.objects([i]))[0] for x, mask in looks]).mean(0))
     logits = torch.stack(found)
-    return float(loss_of(lesson.loss, logits, lesson.targets(part.validation, scale))), logits
+    return float(loss_of(lesson.kind.loss, logits, lesson.targets(part.validation, scale))), logits
 
 
 def _solved(lesson: Lesson, network: nn.Module, part: Part, scale: Scale, tell: Tell) -> tuple[np.ndarray, Tensor]:
@@ -187,7 +188,7 @@ def _solved(lesson: Lesson, network: nn.Module, part: Part, scale: Scale, tell: 
     for penalty in PENALTIES:
         train = _optimum(lesson, network, part.train, scale, penalty)
         logits = _linear(lesson, network, part.validation).detach()
-        value = float(loss_of(lesson.loss, logits, lesson.targets(part.validation, scale)))
+        value = float(loss_of(lesson.kind.loss, logits, lesson.targets(part.validation, scale)))
         course.append((train, value, penalty))
         tell(Advanced(stage="epochs"))
     table = np.array(course)
@@ -219,11 +220,11 @@ def _optimum(lesson: Lesson, network: nn.Module, which: Sequence[int], scale: Sc
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = loss_of(lesson.loss, _linear(lesson, network, which), truth)
+        loss = loss_of(lesson.kind.loss, _linear(lesson, network, which), truth)
         whole = loss + penalty / 2 * sum((kernel**2).sum() for kernel in kernels)
         whole.backward()
         return whole
 
     solver.step(closure)  # type: ignore[arg-type]
     with torch.no_grad():
-        return float(loss_of(lesson.loss, _linear(lesson, network, which), truth))
+        return float(loss_of(lesson.kind.loss, _linear(lesson, network, which), truth))

@@ -132,12 +132,12 @@ def network_of(document: SlideModelDocument) -> nn.Module:
     """A new network as the document describes it."""
     kind, target = get_kind(document.model), get_target(document.target.kind)
     last = Last(
-        kind.width(document.encoder.code),
+        kind.width(document.code),
         target.outputs(document.target),
         measures=len(document.objects),
         ordered=target.is_ordered,
     )
-    return kind.network(document.encoder.code, last, settings_of(document))
+    return kind.network(document.code, last, settings_of(document))
 
 
 def settings_of(document: SlideModelDocument) -> Settings:

@@ -1,11 +1,12 @@
 """What the objects of a slide say of it as a whole: counts, densities, class mix, sizes.
 
-They come from a finished result of `geryon segment` and are the second modality beside the feature volume, which the
-same network can have made in the same pass.
+They come from a finished result of `geryon segment`. They are the second modality beside the feature volume, which the
+same network can have made in the same pass, or stand alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,15 @@ from geryon.store.tables import read_objects
 class SlideObjects:
     """The measures of one slide's objects, and what made them."""
 
+    slide: str
+    """Its name."""
     made_by: str
     """Name and checksum of the model."""
+    has_tissue: bool
     measures: Mapping[str, float]
     """nan where a measure does not exist: the mix of classes of no object."""
+    identity: str
+    """A digest of the slide's size, tissue and measures: equal for the same slide given twice, whatever its name."""
 
 
 def objects_of(folder: Path) -> SlideObjects:
@@ -45,7 +51,14 @@ def objects_of(folder: Path) -> SlideObjects:
     measures: dict[str, float] = {}
     for task in record.object_tasks:
         measures |= _of_task(record, task)
-    return SlideObjects(made_by=f"{record.model.name} {record.model.sha256[:12]}".strip(), measures=measures)
+    told = repr([record.size_level0, record.mpp, record.tissue_mm2, *measures.items()])
+    return SlideObjects(
+        slide=record.slide,
+        made_by=f"{record.model.name} {record.model.sha256[:12]}".strip(),
+        has_tissue=record.tissue_mm2 > 0,
+        measures=measures,
+        identity=hashlib.sha256(told.encode()).hexdigest(),
+    )
 
 
 def _of_task(record: RunRecord, task: str) -> dict[str, float]:

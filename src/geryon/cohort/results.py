@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from geryon.atomic import whole_file
-from geryon.cohort import survival
 from geryon.cohort.document import TargetDocument
-from geryon.cohort.statistics import with_intervals
-from geryon.cohort.targets import Scored, get_target
+from geryon.cohort.target import Scored
+from geryon.cohort.targets import get_target
+from geryon.tasks.weighted_metrics import with_intervals
 
 MEAN = "mean"
 """Name of the answers averaged over seeds."""
+SEEDS = "seeds"
+"""Name of the figures of each seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,31 +43,25 @@ class Answered:
         whole: np.ndarray = np.mean(list(self.by_seed.values()), axis=0)
         return whole
 
+    @property
+    def scored(self) -> Scored:
+        """Truth and the mean answers."""
+        return Scored(target=self.target, truth=self.truth, answers=self.mean, folds=np.array(self.folds))
+
     def figures(self) -> dict[str, Any]:
-        """{"mean": {figure: {"value", "low", "high"}}, "seeds": {seed: {figure: value}}}; intervals over patients."""
-        target = get_target(self.target.kind)
-        scored = Scored(target=self.target, truth=self.truth, answers=self.mean, folds=np.array(self.folds))
-
-        def scores(answers: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-            return target.scores(replace(scored, answers=answers), weights)
-
-        one = np.ones((1, len(self.names)))
-        found: dict[str, Any] = {
-            MEAN: with_intervals(lambda weights: scores(self.mean, weights), self.patients),
-            "seeds": {
-                str(seed): {name: float(value[0]) for name, value in scores(answers, one).items()}
-                for seed, answers in self.by_seed.items()
+        """{"mean": {figure: {"value", "low", "high"}}, "seeds": {seed: {figure: value}}}, intervals over patients; and
+        the kind's tests, {name: value}."""
+        kind, scored, one = get_target(self.target.kind), self.scored, np.ones((1, len(self.names)))
+        return {
+            MEAN: with_intervals(lambda weights: kind.scores(scored, weights), self.patients),
+            SEEDS: {
+                str(seed): {
+                    name: float(value[0]) for name, value in kind.scores(replace(scored, answers=a), one).items()
+                }
+                for seed, a in self.by_seed.items()
             },
+            **kind.tests(scored),
         }
-        if self.target.kind == "survival":
-            found["log_rank_p"] = survival.log_rank(self.truth[:, 0], self.truth[:, 1] > 0, self.is_high())
-        return found
-
-    def is_high(self) -> np.ndarray:
-        """bool [n]: the half of each fold with the higher answer (survival: the higher risk)."""
-        said, folds = self.mean[:, 0], np.array(self.folds)
-        middle = {fold: np.median(said[folds == fold]) for fold in set(self.folds)}
-        return said > np.array([middle[fold] for fold in self.folds])
 
     def rows(self) -> list[list[str]]:
         """The table with its head: name, patient, fold, truth, mean answers, answers of each seed."""

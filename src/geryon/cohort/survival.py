@@ -37,6 +37,13 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray) -> Curve:
     )
 
 
+def is_higher_half(risk: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """bool [n]: whose risk lies above the middle of those of the same fold (risks of other networks do not compare)."""
+    middle = {fold: np.median(risk[folds == fold]) for fold in np.unique(folds)}
+    higher: np.ndarray = risk > np.array([middle[fold] for fold in folds])
+    return higher
+
+
 def log_rank(time: np.ndarray, event: np.ndarray, is_high: np.ndarray) -> float:
     """The p value of the log-rank test between two groups of patients; nan where one is empty."""
     if is_high.all() or not is_high.any():

@@ -1,91 +1,19 @@
-"""Kinds of questions about slides: how labels are read, how logits become answers, what scores them. No torch here.
-
-Truth is float64 [slide, k]: a class number (k = 1), one 0 or 1 a label, a value, or time and event (k = 2). Answers are
-float64 [slide, a], a column a name.
-"""
+"""The kinds of questions about slides, a value each. No torch here."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy.special import expit, softmax
 
 from geryon import plugins
-from geryon.cohort import statistics
+from geryon.cohort import charts, labels, learnable, scores, survival
 from geryon.cohort.document import TargetDocument
-from geryon.errors import UsageError
-from geryon.tasks.class_metrics import mean_of_known
+from geryon.cohort.target import LABELS, Target
 
-Scores = dict[str, np.ndarray]
-BLANK = ("", "na", "n/a", "nan", "null")
-"""What a cell without a label holds, in any case."""
-NO, YES = ("0", "0.0", "false", "no", "negative", "-"), ("1", "1.0", "true", "yes", "positive", "+")
 FEW = 10
 """A column of numbers with more values than this is taken for a measurement where no kind is given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scored:
-    """Truth and answers of the same slides, or patients."""
-
-    target: TargetDocument
-    truth: np.ndarray
-    answers: np.ndarray
-    folds: np.ndarray
-    """int [slide]: who was answered by the same networks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One kind of question."""
-
-    kind: str
-    loss: str
-    """In cohort.losses.LOSSES."""
-    columns: tuple[int, int]
-    """Least and most columns of the table that hold it."""
-    classes: Callable[[Sequence[Sequence[str]], Sequence[str]], tuple[str, ...]]
-    """(cells [column][row] without blanks, classes asked for) -> classes in order; ValueError says what is wrong."""
-    truth: Callable[[Sequence[str], TargetDocument], list[float]]
-    """One row's cells -> its truth; ValueError says what is wrong."""
-    outputs: Callable[[TargetDocument], int]
-    """Logits of a network."""
-    names: Callable[[TargetDocument], tuple[str, ...]]
-    """Names of the answers."""
-    answers: Callable[[np.ndarray], np.ndarray]
-    """Logits [slide, outputs] -> answers [slide, a]."""
-    scores: Callable[[Scored, np.ndarray], Scores]
-    """(what is scored, weights float [m, slide]) -> {figure: [m]}; the first one is the main figure."""
-    stratum: Callable[[np.ndarray], list[str]]
-    """Truth -> what is to be spread evenly over folds."""
-    is_ordered: bool = False
-    """Whether logits are cumulative ones of one score."""
-    of_patients: bool = False
-    """Whether it is asked of patients: their slides' answers are averaged before they are scored."""
-
-
-def is_blank(cell: str) -> bool:
-    """True for a cell that holds no label."""
-    return cell.strip().casefold() in BLANK
-
-
-def number(cell: str) -> float:
-    """The finite number in a cell; ValueError else."""
-    value = float(cell)
-    if not math.isfinite(value):
-        raise ValueError(cell)
-    return value
-
-
-def are_numbers(cells: Sequence[str]) -> bool:
-    """True where each cell is a finite number."""
-    try:
-        return bool([number(cell) for cell in cells]) or not cells
-    except ValueError:
-        return False
 
 
 def guessed(cells: Sequence[Sequence[str]]) -> str:
@@ -93,21 +21,18 @@ def guessed(cells: Sequence[Sequence[str]]) -> str:
     binary for two values, regression for more than ten numbers or a fraction among them, else multiclass."""
     if len(cells) > 1:
         return "multilabel"
-    values = {cell for cell in cells[0] if not is_blank(cell)}
+    values = {cell for cell in cells[0] if not labels.is_blank(cell)}
     if len(values) <= 2:
         return "binary"
-    if not are_numbers(list(values)):
+    if not labels.are_numbers(list(values)):
         return "multiclass"
-    return "regression" if len(values) > FEW or any(number(v) % 1 for v in values) else "multiclass"
+    return "regression" if len(values) > FEW or any(labels.number(v) % 1 for v in values) else "multiclass"
 
 
-def in_order(values: set[str]) -> list[str]:
-    """Numbers by size, other names by the alphabet.
-
-    >>> in_order({"10", "9"}), in_order({"b", "a"})
-    (['9', '10'], ['a', 'b'])
-    """
-    return sorted(values, key=float) if are_numbers(list(values)) else sorted(values)
+def asked_by(options: Collection[str]) -> str:
+    """The kind that is asked by these fields of question.Question, or by some of them; "" for labels alone."""
+    named = set(options) - set(LABELS)
+    return next((name for name in TARGETS if named & set(get_target(name).options)), "")
 
 
 def get_target(kind: str) -> Target:
@@ -127,72 +52,6 @@ TARGETS = {
 }
 
 
-def _classes(cells: Sequence[Sequence[str]], asked: Sequence[str]) -> tuple[str, ...]:
-    there = {cell for cell in cells[0] if not is_blank(cell)}
-    if strangers := sorted(there - set(asked)) if asked else []:
-        raise ValueError(f"it holds {', '.join(strangers[:5])}, which the classes asked for do not name")
-    if missing := [name for name in asked if name not in there]:
-        raise ValueError(f"no slide is of the class {missing[0]}")
-    if len(there) < 2:
-        raise ValueError(f"it holds one class alone ({', '.join(there) or 'none'}): there is nothing to tell apart")
-    return tuple(asked or in_order(there))
-
-
-def _two(cells: Sequence[Sequence[str]], asked: Sequence[str]) -> tuple[str, ...]:
-    found = _classes(cells, asked)
-    if len(found) != 2:
-        told = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise ValueError(f"it holds {len(found)} classes ({told}), not two; give --target multiclass or ordinal")
-    return found
-
-
-def _ordered(cells: Sequence[Sequence[str]], asked: Sequence[str]) -> tuple[str, ...]:
-    found = _classes(cells, asked)
-    if not asked and not are_numbers(found):
-        raise ValueError(f"its classes ({', '.join(found[:5])}) have no order; give it: --classes least,...,most")
-    if len(found) < 3:
-        raise ValueError("it holds two classes, which have no order to learn; give --target binary")
-    return found
-
-
-def _none(cells: Sequence[Sequence[str]], asked: Sequence[str]) -> tuple[str, ...]:
-    if asked:
-        raise UsageError(what="--classes is for binary, multiclass and ordinal targets", mend="leave it out")
-    return ()
-
-
-def _class_number(row: Sequence[str], target: TargetDocument) -> list[float]:
-    return [float(target.classes.index(row[0]))]
-
-
-def _flags(row: Sequence[str], target: TargetDocument) -> list[float]:
-    return [_flag(cell) for cell in row]
-
-
-def _flag(cell: str) -> float:
-    told = cell.strip().casefold()
-    if told not in (*NO, *YES):
-        raise ValueError(f"{cell!r} is neither 0 nor 1")
-    return float(told in YES)
-
-
-def _value(row: Sequence[str], target: TargetDocument) -> list[float]:
-    try:
-        return [number(row[0])]
-    except ValueError:
-        raise ValueError(f"{row[0]!r} is no number") from None
-
-
-def _time_and_event(row: Sequence[str], target: TargetDocument) -> list[float]:
-    (time,) = _value(row[:1], target)
-    if time <= 0:
-        raise ValueError(f"the time {row[0]} is not above 0")
-    try:
-        return [time, _flag(row[1])]
-    except ValueError:
-        raise ValueError(f"the event {row[1]!r} is neither 0 nor 1") from None
-
-
 def _cumulative(logits: np.ndarray) -> np.ndarray:
     """Probability of each grade from P(grade > k), which falls with k."""
     above = np.pad(expit(logits), ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0)))
@@ -201,71 +60,6 @@ def _cumulative(logits: np.ndarray) -> np.ndarray:
 
 def _p(target: TargetDocument) -> tuple[str, ...]:
     return tuple(f"p_{name}" for name in target.classes)
-
-
-def _score_binary(of: Scored, weights: np.ndarray) -> Scores:
-    truth, answers = of.truth, of.answers
-    so, p = truth[:, 0] > 0, answers[:, 0]
-    return {
-        "auc": statistics.auc(so, p, weights),
-        "balanced_accuracy": statistics.balanced_accuracy(truth[:, 0], p >= 0.5, weights),
-        "brier": statistics.mean((p - so) ** 2, weights),
-        "ece": statistics.calibration_error(so, p, weights),
-    }
-
-
-def _score_classes(of: Scored, weights: np.ndarray) -> Scores:
-    truth, answers, target = of.truth, of.answers, of.target
-    true, found = truth[:, 0].astype(int), answers.argmax(1)
-    each = {name: statistics.auc(true == k, answers[:, k], weights) for k, name in enumerate(target.classes)}
-    return {
-        "auc": mean_of_known(np.stack(list(each.values()), -1)),
-        "balanced_accuracy": statistics.balanced_accuracy(true, found, weights),
-        "brier": statistics.mean(((answers - np.eye(len(target.classes))[true]) ** 2).sum(1), weights),
-        "ece": statistics.calibration_error(true == found, answers.max(1), weights),
-        **{f"auc/{name}": values for name, values in each.items()},
-    }
-
-
-def _score_grades(of: Scored, weights: np.ndarray) -> Scores:
-    truth, answers, target = of.truth, of.answers, of.target
-    expected = answers @ np.arange(len(target.classes))
-    found = answers.argmax(1)
-    return {
-        "kappa_quadratic": statistics.quadratic_kappa(truth[:, 0].astype(int), found, weights),
-        "spearman": statistics.spearman(truth[:, 0], expected, weights),
-        "balanced_accuracy": statistics.balanced_accuracy(truth[:, 0], found, weights),
-        "mae_grades": statistics.mean(np.abs(truth[:, 0] - expected), weights),
-    }
-
-
-def _score_labels(of: Scored, weights: np.ndarray) -> Scores:
-    truth, answers, target = of.truth, of.answers, of.target
-    each = {name: statistics.auc(truth[:, k] > 0, answers[:, k], weights) for k, name in enumerate(target.columns)}
-    return {
-        "auc": mean_of_known(np.stack(list(each.values()), -1)),
-        "brier": statistics.mean(((answers - truth) ** 2).mean(1), weights),
-        **{f"auc/{name}": values for name, values in each.items()},
-        **{
-            f"ece/{name}": statistics.calibration_error(truth[:, k] > 0, answers[:, k], weights)
-            for k, name in enumerate(target.columns)
-        },
-    }
-
-
-def _score_values(of: Scored, weights: np.ndarray) -> Scores:
-    truth, answers = of.truth, of.answers
-    return {
-        "spearman": statistics.spearman(truth[:, 0], answers[:, 0], weights),
-        "pearson": statistics.pearson(truth[:, 0], answers[:, 0], weights),
-        "mae": statistics.mean(np.abs(truth[:, 0] - answers[:, 0]), weights),
-    }
-
-
-def _score_risk(of: Scored, weights: np.ndarray) -> Scores:
-    # Networks of other folds count risks from another zero and in other steps, so pairs are of one fold.
-    time, event = of.truth[:, 0], of.truth[:, 1] > 0
-    return {"c_index": statistics.c_index(time, event, of.answers[:, 0], weights, of.folds)}
 
 
 def _by_class(truth: np.ndarray) -> list[str]:
@@ -289,36 +83,42 @@ BINARY = Target(
     kind="binary",
     loss="binary",
     columns=(1, 1),
-    classes=_two,
-    truth=_class_number,
+    classes=labels.two_classes,
+    truth=labels.class_number,
+    groups=learnable.by_class,
     outputs=lambda t: 1,
     names=lambda t: (f"p_{t.classes[1]}",),
     answers=expit,
-    scores=_score_binary,
+    scores=scores.of_yes_or_no,
+    charts=charts.of_yes_or_no,
     stratum=_by_class,
 )
 MULTICLASS = Target(
     kind="multiclass",
     loss="multiclass",
     columns=(1, 1),
-    classes=_classes,
-    truth=_class_number,
+    classes=labels.any_classes,
+    truth=labels.class_number,
+    groups=learnable.by_class,
     outputs=_asked_classes,
     names=_p,
     answers=lambda logits: softmax(logits, 1),
-    scores=_score_classes,
+    scores=scores.of_classes,
+    charts=charts.of_classes,
     stratum=_by_class,
 )
 ORDINAL = Target(
     kind="ordinal",
     loss="ordinal",
     columns=(1, 1),
-    classes=_ordered,
-    truth=_class_number,
+    classes=labels.ordered_classes,
+    truth=labels.class_number,
+    groups=learnable.by_class,
     outputs=lambda t: len(t.classes) - 1,
     names=_p,
     answers=_cumulative,
-    scores=_score_grades,
+    scores=scores.of_grades,
+    charts=charts.of_grades,
     stratum=_by_class,
     is_ordered=True,
 )
@@ -326,36 +126,48 @@ MULTILABEL = Target(
     kind="multilabel",
     loss="multilabel",
     columns=(1, 1000),
-    classes=_none,
-    truth=_flags,
+    classes=labels.no_classes,
+    truth=labels.flags,
+    groups=learnable.by_flag,
     outputs=lambda t: len(t.columns),
     names=lambda t: tuple(f"p_{name}" for name in t.columns),
     answers=expit,
-    scores=_score_labels,
+    scores=scores.of_labels,
+    charts=charts.of_labels,
     stratum=_by_class,
 )
 REGRESSION = Target(
     kind="regression",
     loss="regression",
     columns=(1, 1),
-    classes=_none,
-    truth=_value,
+    classes=labels.no_classes,
+    truth=labels.value,
+    faults=learnable.values_differ,
     outputs=lambda t: 1,
     names=lambda t: (f"predicted_{t.columns[0]}",),
     answers=lambda logits: logits,
-    scores=_score_values,
+    scores=scores.of_values,
+    charts=charts.of_values,
     stratum=_by_quarter,
+    is_scaled=True,
 )
 SURVIVAL = Target(
     kind="survival",
     loss="survival",
     columns=(2, 2),
-    classes=_none,
-    truth=_time_and_event,
+    options=("time", "event"),
+    classes=labels.no_classes,
+    truth=labels.time_and_event,
+    faults=learnable.patients_die,
+    fold_faults=learnable.patients_die_in_folds,
     outputs=lambda t: 1,
     names=lambda t: ("log_hazard",),
     answers=lambda logits: logits,
-    scores=_score_risk,
+    scores=scores.of_risks,
+    tests=scores.halves_differ,
+    charts=charts.of_risks,
     stratum=_by_event,
+    is_relative=True,
     of_patients=True,
+    check_parts=survival.lifelines,
 )

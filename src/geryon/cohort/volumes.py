@@ -15,7 +15,7 @@ from geryon.errors import InputError
 from geryon.space.arrays import Mask
 from geryon.space.turns import TURNS, turned
 from geryon.store.bags.reading import SUFFIXES, Bag, read_bag
-from geryon.store.features import Volume, open_volume
+from geryon.store.features import NORMALISED, About, Volume, open_volume
 
 
 class Cells(Protocol):
@@ -52,7 +52,20 @@ def encoder_of(cells: Volume | Bag) -> EncoderUsed:
         mpp=float(said.mpp),
         patch_um=float(said.patch_um),
         stride_um=float(said.stride_um),
+        patches=_done(cells.about) if isinstance(cells, Volume) else "",
     )
+
+
+def precision_of(cells: Volume | Bag) -> str:
+    """What the codes were computed in; "" where that is not said."""
+    return cells.about.precision if isinstance(cells, Volume) else ""
+
+
+def _done(about: About) -> str:
+    """What was done to patches before they were encoded, or to their codes; of all eight turns the first is plain."""
+    ways = {"mean of turns": about.turns == "mean", "legacy": about.is_legacy}
+    ways |= {"stain normalised": NORMALISED in about.question}
+    return ", ".join(way for way, so in ways.items() if so) or "plain"
 
 
 def has_turns(cells: Volume | Bag) -> bool:

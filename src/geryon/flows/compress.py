@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
 from geryon import __version__, events
 from geryon.errors import InputError, MachineError, UsageError
-from geryon.flows.cells import Block, Cells, Tile
+from geryon.flows.cells import Cells
 from geryon.flows.compress_options import CompressOptions
-from geryon.flows.encode import Encoded, encode
 from geryon.flows.question import digest_of, question_of_slide
-from geryon.flows.reading import UNREADABLE_PX
+from geryon.flows.tiled import TileCodes, encode_tiles
 from geryon.flows.windowed import WindowCodes, encode_windows, question_of_windows
-from geryon.nets.cores import usable_cores
 from geryon.nets.encoder import Encoder, load_encoder
 from geryon.nets.model import CELL_PX
-from geryon.runtime.stream import Lanes, stream
 from geryon.slides.coverage import tissue_shares
 from geryon.slides.normalise import Normalised, normalised
 from geryon.slides.reader import GRID_WITHIN, Slide, open_slide
-from geryon.slides.salvage import Salvaged, salvaged
 from geryon.slides.tissue import LowPower, low_power, read_mask, refuse_misplaced, tissue_mask
 from geryon.space import units
 from geryon.space.turns import TURNS
@@ -38,8 +32,6 @@ from geryon.store.parts import Parts
 PARTS = ".parts-features"
 PARTS_FORMAT = 1
 """Raised when the content of kept tiles changes its meaning."""
-LOST = "lost-"
-"""Begins the name of a tile of which some cells could not be read."""
 CELLS_TOLD = 20
 """How many unreadable cells a volume names; all are counted."""
 
@@ -54,7 +46,7 @@ def compress(
 ) -> Volume:
     """Encode the tissue of a slide into OUT/<slide>/features.zarr; return it, open.
 
-    Patch by patch, but for a model's own encoder, which sees windows (flows/windowed.py).
+    Patch by patch (flows/tiled.py), but for a model's own encoder, which sees windows (flows/windowed.py).
 
     A finished volume is never made again: it is returned as it is, and another encoder or other settings for its
     folder are a UsageError. An interrupted run goes on where it stopped and gives the same bytes. InputError where the
@@ -89,8 +81,9 @@ def compress_slide(
                 encode_windows(slide, net=net.model, codes=codes, turns=options.turns, change=stain, tell=tell)
                 write_windows(folder, job, codes)
             else:
-                _encode_tiles(job, parts, tell)
-                _write(folder, job, _lost_cells(job, parts), _pieces(job, parts))
+                tiles = TileCodes(cells=cells, parts=parts, dtype=options.dtype)
+                encode_tiles(slide, net=net, codes=tiles, options=options, change=stain, tell=tell)
+                _write(folder, job, tiles.lost(), tiles.pieces(net.code))
         parts.finish()
     volume = open_volume(folder)
     if not volume.tissue.any():
@@ -188,8 +181,9 @@ def whole_volume(folder: Path, about: About) -> Volume | None:
     other = [what for what in {**asked, **made} if asked.get(what) != made.get(what)]
     if other:
         encoder = f" (made by {volume.about.encoder})" if "encoder" in other else ""
+        told = ["patch, stride or resolution" if what == "patches" else what for what in other]
         raise UsageError(
-            what=f"holds the finished features of another {', '.join(other)}{encoder}",
+            what=f"holds the finished features of another {', '.join(told)}{encoder}",
             where=str(folder),
             mend=f"give another --out, or delete {NAME} in that folder",
         )
@@ -232,80 +226,6 @@ def write_windows(folder: Path, job: Job, codes: WindowCodes) -> None:
     """The volume from what is kept of the windows; InputError where no cell could be read."""
     turns = TURNS if job.options.turns == "eight" else 1
     _write(folder, job, codes.lost(), codes.pieces(job.cells.side, job.net.code, turns))
-
-
-def _encode_tiles(job: Job, parts: Parts, tell: events.Tell) -> None:
-    began = perf_counter()
-    cells, net = job.cells, job.net
-    for name in [n for n in parts.names() if n.startswith(LOST)]:  # what could not be read is tried again
-        parts.drop(name.removeprefix(LOST))
-        parts.drop(name)
-    todo = [tile for tile in cells.tiles() if not parts.has(part_name(tile))]
-    total = int(np.count_nonzero(cells.asked))
-    left = sum(int(np.count_nonzero(cells.asked[cells.in_tile(tile)])) for tile in todo)
-    tell(events.Started(stage="compress", total=total, unit="cells", done=total - left))
-
-    def read(block: Block) -> tuple[Block, Salvaged]:
-        seen = salvaged(job.slide, block.box, UNREADABLE_PX)
-        return block, replace(seen, image=job.stain(seen.image))
-
-    def work(batch: Sequence[tuple[Block, Salvaged]]) -> list[Encoded]:
-        return [encode(net, block, seen, job.options) for block, seen in batch]
-
-    lanes = Lanes(readers=usable_cores(), workers=net.lanes)
-    with closing(stream(cells.blocks(todo), read, work, lanes)) as done:
-        for tile, blocks in groupby(_heard(done, tell), key=lambda pair: pair[0].tile):
-            _keep(parts, tile, [encoded for _, encoded in blocks], job.options.dtype)
-    tell(events.Finished(stage="compress", seconds=perf_counter() - began))
-
-
-def _heard(done: Iterator[tuple[Block, Encoded]], tell: events.Tell) -> Iterator[tuple[Block, Encoded]]:
-    for block, encoded in done:
-        yield block, encoded
-        tell(events.Advanced(stage="compress", n=len(block.cells)))
-        if encoded.fault:
-            tell(events.Warned(text=f"{len(encoded.lost)} cells can't be read, and hold no code: {encoded.fault}"))
-
-
-def part_name(tile: Tile) -> str:
-    """The name under which a finished tile is kept."""
-    return f"tile-{tile[0]:05d}-{tile[1]:05d}"
-
-
-def _keep(parts: Parts, tile: Tile, found: Sequence[Encoded], dtype: str) -> None:
-    lost = np.concatenate([e.lost for e in found])
-    if len(lost):
-        parts.keep(LOST + part_name(tile), {"lost": {"cells": lost}})
-    codes = np.concatenate([e.codes for e in found], axis=1)
-    kept = codes.astype(np.float16) if dtype == "float16" else codes
-    parts.keep(part_name(tile), {"codes": {"cells": np.concatenate([e.cells for e in found]), "codes": kept}})
-
-
-def _lost_cells(job: Job, parts: Parts) -> np.ndarray:
-    """int64 [n, 2]: the cells that could not be read."""
-    names = [LOST + part_name(tile) for tile in job.cells.tiles()]
-    found = [parts.read(name, "lost")["cells"] for name in names if parts.has(name)]
-    return np.concatenate([np.zeros((0, 2), np.int64), *found])
-
-
-def _pieces(job: Job, parts: Parts) -> Iterator[Piece]:
-    """The kept tiles, each of which is one chunk of the volume."""
-    for tile in job.cells.tiles():
-        kept = parts.read(part_name(tile), "codes")
-        rows, columns = job.cells.in_tile(tile)
-        shape = rows.stop - rows.start, columns.stop - columns.start
-        at = tuple((kept["cells"] - tile).T)
-        codes = np.zeros((len(kept["codes"]), *shape, job.net.code), kept["codes"].dtype)
-        codes[(slice(None), *at)] = kept["codes"]
-        tissue = np.zeros(shape, bool)
-        tissue[at] = True
-        yield Piece(
-            features=codes[0],
-            tissue=tissue,
-            turned=codes[1:] if len(codes) > 1 else None,
-            top=rows.start,
-            left=columns.start,
-        )
 
 
 def _stain(slide: Slide, options: CompressOptions) -> Normalised:

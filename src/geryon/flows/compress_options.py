@@ -95,8 +95,12 @@ class CompressOptions:
         return net.mpp if math.isclose(asked, net.mpp) else asked
 
     def stride_px(self, net: Encoder, mpp: float) -> int:
-        """The stride in whole pixels of `mpp` µm."""
-        return max(1, round(units.px(units.length_um(self.stride, mpp), mpp))) if self.stride else net.patch_px
+        """The stride in whole pixels of `mpp` µm; of a model's own encoder in as many as are asked of what it sees, as
+        its patch is, since its cells are steps of the network on any slide's grid."""
+        if not self.stride:
+            return net.patch_px
+        of = self.mpp_for(net) if net.model else mpp
+        return max(1, round(units.px(units.length_um(self.stride, of), of)))
 
     def patch_px(self, net: Encoder, mpp: float) -> int:
         """Side of a cell's patch in pixels of `mpp` µm: a model's own encoder takes means over the cells themselves."""

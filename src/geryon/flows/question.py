@@ -14,6 +14,7 @@ from geryon.nets.model import Model
 from geryon.slides.identity import fingerprint
 from geryon.slides.normalise import get_normaliser
 from geryon.slides.reader import Slide
+from geryon.store.features import NORMALISED
 from geryon.store.run import RunRecord
 
 Question = Mapping[str, str]
@@ -41,7 +42,7 @@ def question_of_slide(slide: Slide) -> Question:
 
 def normalisation(method: str) -> Question:
     """What is added to the question where the stain is normalised: the method and what slides are made like."""
-    return {"stain normalisation": digest_of([method, get_normaliser(method).target])} if method else {}
+    return {NORMALISED: digest_of([method, get_normaliser(method).target])} if method else {}
 
 
 def refuse_another(record: RunRecord, asked: Question, net: Model) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ import numpy as np
 import tifffile
 
 from geryon import events
-from geryon.atomic import remove, whole_file
+from geryon.atomic import remove, reserve, whole_file
 from geryon.errors import UsageError
 from geryon.slides.synthetic import SyntheticSlide
 from geryon.slides.synthetic.slide import truth_path
@@ -26,8 +24,6 @@ STEP = 4
 """Each level of the pyramid is this much coarser than the one before."""
 SMALLEST_PX = 1024
 """The pyramid ends with the first level whose longer side is not larger."""
-RESERVE_BYTES = 1 << 24
-"""Zeros written at once where room can't be reserved otherwise."""
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 """tifffile would draw one from the clock."""
 
@@ -79,24 +75,13 @@ def _coarse_levels(beside: Path, slide: SyntheticSlide) -> Iterator[list[np.ndar
     try:
         levels: list[np.ndarray] = []
         for each, shape in zip(paths, shapes, strict=True):
-            _reserve(each, shape[0] * shape[1] * 3)
+            with each.open("wb") as file:
+                reserve(file, shape[0] * shape[1] * 3)
             levels.append(np.memmap(each, np.uint8, "r+", shape=(*shape, 3)))
         yield levels
     finally:
         for each in paths:
             remove(each)
-
-
-def _reserve(path: Path, nbytes: int) -> None:
-    """A file with room on the disk: writing through a map into one without ends the process when the disk is full."""
-    with path.open("wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, nbytes)
-        except (AttributeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                raise
-            for start in range(0, nbytes, RESERVE_BYTES):  # neither this system nor this disk can promise it
-                file.write(bytes(min(RESERVE_BYTES, nbytes - start)))
 
 
 def _write(path: Path, slide: SyntheticSlide, coarse: list[np.ndarray], quality: int, tell: events.Tell) -> None:

@@ -147,16 +147,19 @@ def question_of_windows(model: Model | None, options: CompressOptions, stride_px
     if model is None:
         return {}
     step, halo = options.windows or model.window_px()
-    unit = FEATURES.stride
-    faults = [f"a stride of {stride_px} px"] if stride_px % unit else []
-    faults += [f"windows of {step} px"] if step % (unit if faults else stride_px) else []
-    faults += ["the rules of the published code"] if options.is_legacy else []
+    unit, faults, mends = FEATURES.stride, [], []
+    if stride_px % unit or step % stride_px:
+        asked = f"a stride of {stride_px} px" if options.stride else f"windows of {step} px"
+        faults.append(f"{asked} (its cells are multiples of {unit} px, lie side by side and fill windows of {step} px)")
+        mends.append(f"ask for a stride such as {2 * unit}px or {4 * unit}px")
+    if options.is_legacy:
+        faults.append("the rules of the published code")
+        mends.append("leave --legacy out")
     if faults:
         raise UsageError(
-            what=f"a model's own encoder can't have {' or '.join(faults)}: its cells are multiples of {unit} px, "
-            f"lie side by side and fill its windows of {step} px",
+            what=f"a model's own encoder can't have {' or '.join(faults)}",
             where=model.document.name,
-            mend=f"ask for a stride such as {2 * unit}px or {4 * unit}px, or take an encoder of patches",
+            mend=f"{' and '.join(mends)}, or take an encoder of patches",
         )
     return {"windows": digest_of([step, halo])}
 

@@ -25,6 +25,8 @@ FORMAT = 1
 """Raised when older readers could misread a file."""
 CHUNK_BYTES = 1 << 20
 """A chunk of codes holds about so much: a crop reads few of them, and little that it does not want."""
+NORMALISED = "stain normalisation"
+"""In the question of volumes whose slide's stain was normalised first."""
 DTYPES = ("float16", "int8")
 INT8_MAX = 127
 _FAULTS = (ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError, zarr.errors.BaseZarrError)

@@ -1,6 +1,6 @@
 """What probabilities are worth: how well they rank (AUC) and whether they mean what they say (calibration).
 
-Probabilities are uint8, so counts by level (256) lose nothing and add over images and groups.
+Stored probabilities are uint8, so counts by level (256) lose nothing and add over images and groups.
 """
 
 from __future__ import annotations
@@ -15,7 +15,22 @@ from geryon.tasks.detection_metrics import LEVELS, by_level
 
 BINS = 15
 """Of equal width over 0..1, as Guo et al. have them."""
-_BIN = np.clip(np.ceil(np.arange(LEVELS) / (LEVELS - 1) * BINS).astype(int) - 1, 0, BINS - 1)
+_P = np.arange(LEVELS) / (LEVELS - 1)
+"""What a level says."""
+
+
+def bin_of(p: np.ndarray) -> np.ndarray:
+    """int of the same shape, 0..BINS - 1: the bin of each probability, its upper edge included."""
+    return np.clip(np.ceil(p * BINS).astype(int) - 1, 0, BINS - 1)
+
+
+def binned_error(gaps: np.ndarray, bins: np.ndarray, total: Any) -> np.ndarray:
+    """Expected calibration error (Guo et al., ICML 2017, section 2): |sum of the gaps in a bin| over all bins, over how
+    much was said in all; nan where nothing was.
+
+    Gaps are float [..., n], what was so less what was said; `bins` int [n] as `bin_of` has them.
+    """
+    return share(sum(np.abs(gaps[..., bins == k].sum(-1)) for k in range(BINS)), total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +76,9 @@ class ReliabilityTally:
         return ReliabilityTally(said=self.said + other.said, so=self.so + other.so)
 
     def scores(self) -> dict[str, Any]:
-        """ece: expected calibration error, |share that was so - mean probability| of each of 15 bins, weighted by
-        how much was said in it (Guo et al., ICML 2017, section 2); nan where nothing was."""
+        """ece: the expected calibration error, see binned_error."""
         said, so = np.asarray(self.said, float), np.asarray(self.so, float)
-        gap = so - said * (np.arange(LEVELS) / (LEVELS - 1))
-        off = sum(np.abs(gap[..., k == _BIN].sum(-1)) for k in range(BINS))
-        return {"ece": share(off, said.sum(-1))}
+        return {"ece": binned_error(so - said * _P, bin_of(_P), said.sum(-1))}
 
 
 def reliability_tally(levels: np.ndarray, is_so: np.ndarray) -> ReliabilityTally:

@@ -40,6 +40,8 @@ class Progress:
     best: float | None = None
     """The figure that decides, where it was best."""
     best_step: int = 0
+    judged: tuple[float, ...] = ()
+    """The figure that decides, of each validation so far: a plateau schedule cuts the rate by them."""
 
 
 def keep(learner: Learner, progress: Progress, out: Path) -> None:
@@ -95,7 +97,7 @@ def restore(learner: Learner, out: Path) -> Progress:
         return Progress()
     facts, kept = _read(path)
     try:
-        progress = Progress(**facts)
+        progress = Progress(**{**facts, "judged": tuple(facts.get("judged", ()))})
     except TypeError as error:
         raise _no_state(path, error) from error
     _fill(learner, kept, path)

@@ -19,7 +19,7 @@ from geryon.nets.model import heads_of
 from geryon.nets.ranges import ranges_of, spread
 from geryon.nets.weights import ModelDocument, SourceDocument
 from geryon.tasks.task import Task
-from geryon.train import curves, leaks, processes, splits
+from geryon.train import curves, leaks, processes, split_file, splits
 from geryon.train.begin import build
 from geryon.train.check import check, start_document, warnings_of
 from geryon.train.checkpoints import STATE
@@ -224,15 +224,16 @@ def split_samples(
         raise refuse(told(faults), where=recipe.name, is_input=False)
     for note in warnings_of(samples, recipe.split):
         tell(Warned(text=note))
-    if (out / STATE).exists() and not (out / splits.FILE).exists():
+    if (out / STATE).exists() and not (out / split_file.FILE).exists():
         raise UsageError(
-            what=f"there is a training state without {splits.FILE}: nobody knows what it has learnt from",
+            what=f"there is a training state without {split_file.FILE}: nobody knows what it has learnt from",
             where=str(out),
             mend="choose another --out",
         )
     limits = {choice.name: choice.first for choice in recipe.sources if choice.first}
     first = splits.First(groups=limits, seed=recipe.train.seed)
-    splits.keep(out, splits.document(samples, recipe.split, start=begun_with(recipe), first=first, name=recipe.name))
+    began = begun_with(recipe)
+    split_file.keep(out, split_file.document(samples, recipe.split, start=began, first=first, name=recipe.name))
     placed = list(zip(samples, splits.sides(samples, recipe.split, first), strict=True))
     return [s for s, side in placed if side == splits.TRAIN], [s for s, side in placed if side == splits.VALIDATION]
 
@@ -292,11 +293,11 @@ def unseen(recipe: Recipe, out: Path, where: Where, tell: Tell) -> list[Part]:
 
     With the labels of the recipe's tasks alone: heads of a frozen model may have learnt from these images.
     """
-    saved = splits.read(out / splits.FILE)
+    saved = split_file.read(out / split_file.FILE)
     parts: list[Part] = []
     for choice in recipe.sources if where.images else ():
         source, root = recipe.source(choice.name)
-        names = {side: splits.names_of(saved, source.name, side) for side in (splits.VALIDATION, splits.HELD_OUT)}
+        names = {side: split_file.names_of(saved, source.name, side) for side in (splits.VALIDATION, splits.HELD_OUT)}
         if not any(names.values()):
             continue
         try:

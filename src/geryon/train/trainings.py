@@ -11,7 +11,7 @@ from geryon.atomic import whole_file
 from geryon.errors import UsageError
 from geryon.nets.catalogue import find_model, names_model
 from geryon.nets.weights import file_sha256
-from geryon.train import splits
+from geryon.train import split_file
 from geryon.train.checkpoints import STATE
 from geryon.train.recipe import Recipe
 
@@ -35,8 +35,8 @@ class Training:
 
     def cases(self, source: str, *sides: str) -> set[str]:
         """Names of the source's cases on those sides of the saved split; none of a source that the recipe lacks."""
-        saved = splits.read(self.folder / splits.FILE)
-        return {name for side in sides for name in splits.names_of(saved, source, side)}
+        saved = split_file.read(self.folder / split_file.FILE)
+        return {name for side in sides for name in split_file.names_of(saved, source, side)}
 
 
 def key_of(recipe: Recipe) -> str:

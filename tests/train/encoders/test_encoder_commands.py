@@ -12,7 +12,9 @@ import yaml
 
 from geryon.cli import fit as command
 from geryon.cli import main
-from geryon.train.encoders.experiment import key_of, read_encoder_experiment, tries
+from geryon.train.encoders.conducting import key_of
+from geryon.train.encoders.experiment import tries
+from geryon.train.encoders.experiment_check import read_encoder_experiment
 from geryon.train.encoders.probe import ProbeSettings
 from geryon.train.encoders.probing import probe_all
 from tests.train import fakes
@@ -111,11 +113,47 @@ def test_other_encoders_are_looked_for_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_check_of_an_experiment_tells_all_that_is_missing(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = {**RECIPE, "tasks": ["glas", "kather", "consep"]}
+    (tmp_path / "made.h5").write_bytes(b"no network")
+    given = {
+        "question": "?",
+        "encoders": base,
+        "left_out": ["kather"],
+        "runs": {"taught": {}, "begun": {"encoder": {"start": str(tmp_path / "gone.safetensors")}}},
+        "once": {"wider": {"tasks": ["crchisto"], "encoder": {"objective": "vae", "width": 0.1}}},
+        "others": {"a": str(tmp_path / "made.h5"), "b": "gone-{task}.h5", "c": "mean-rgb"},
+    }
+    words = ["fit", write(tmp_path / "e.yaml", given), "--out", str(tmp_path / "out"), "--data", str(data)]
+    for more in ([], ["--check"]):
+        assert main([*words, *more]) == 2
+        said = capsys.readouterr().err
+        assert "5 faults" in said and "others: mean-rgb" not in said and "glas:" not in said
+        for part in ("consep", "crchistophenotypes", "made.h5", "gone-kather.h5", "gone.safetensors"):
+            assert part in said, part
+        assert not (tmp_path / "out").exists()
+    given.update(others={}, runs={"taught": {}})
+    assert main(["fit", write(tmp_path / "e.yaml", given), "--check", "--data", str(data)]) == 3, "only files are wrong"
+
+
+def test_the_check_of_an_experiment_looks_at_the_split_and_at_what_is_probed(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = {**RECIPE, "split": {"validation": 0, "held_out": {"glas": ["*"]}}, "tasks": ["glas", "ebhi"]}
+    given = {"question": "?", "encoders": away, "left_out": ["ebhi"], "runs": {"taught": {}, "again": {}}}
+    words = ["fit", write(tmp_path / "e.yaml", given), "--check", "--data", str(data)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "2 faults" in said and "glas: the split leaves nothing of it" in said and "ebhi_seg" in said
+
+
 def test_an_experiment_is_checked_and_stopped(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = write(tmp_path / "e.yaml", {"question": "?", "encoders": RECIPE, "runs": {"taught": {}}})
-    assert main(["fit", asked, "--check"]) == 0 and "no faults" in capsys.readouterr().out
+    assert main(["fit", asked, "--check", "--data", str(data)]) == 0 and "no faults" in capsys.readouterr().out
     first = next(tries(read_encoder_experiment(Path(asked))))
     assert (
         first.recipe and first.task == "glas" and first.recipe.tasks == ("kather",) and len(key_of(first.recipe)) == 12

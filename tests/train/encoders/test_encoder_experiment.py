@@ -10,8 +10,9 @@ import pytest
 
 from geryon.errors import UsageError
 from geryon.events import Advanced, Event
-from geryon.train.encoders import experiment as module
-from geryon.train.encoders.experiment import EncoderExperiment, conduct, key_of, tries
+from geryon.train.encoders import conducting as module
+from geryon.train.encoders.conducting import conduct, key_of
+from geryon.train.encoders.experiment import EncoderExperiment, tries
 from geryon.train.recipe import valid
 from tests.train.encoders import made
 
@@ -45,6 +46,12 @@ def test_what_is_left_out_is_not_learnt_and_counts_are_nested() -> None:
     assert len({key_of(o.recipe) for o in every if o.recipe}) <= len(every) and orders
 
 
+def test_each_task_may_bring_steps_of_its_own() -> None:
+    wide = asked(encoders={**TINY["encoders"], "tasks": ["glas", "kather", "consep"]}, counts=[1, 2], steps_a_task=30)
+    steps = {(one.count, one.recipe.train.steps) for one in tries(wide) if one.recipe and one.count}
+    assert steps == {(1, 30), (2, 60)}
+
+
 def test_places_in_the_names_of_others_are_filled() -> None:
     wide = asked(
         counts=[1], seeds=[0, 1], runs={}, once={}, others={"a": "x-{task}-{count}-{seed}.h5", "b": "mean-rgb"}
@@ -62,6 +69,7 @@ def test_places_in_the_names_of_others_are_filled() -> None:
         ({"counts": [1, 2]}, "counts goes beyond"),
         ({"left_out": ["consep"]}, "left_out names what is none"),
         ({"seeds": []}, "seeds is empty"),
+        ({"steps_a_task": 30}, "steps_a_task is of counts"),
         ({"others": {"taught": "mean-rgb"}}, "a name stands for two"),
         ({"rnus": {}}, "no such setting"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,15 @@ from geryon.errors import InputError, UsageError
 from geryon.nets.encoder import load_encoder
 from geryon.nets.encoders.document import read_encoder
 from geryon.nets.model import ResearchOnly
-from geryon.train import splits
+from geryon.train import split_file, splits
 from geryon.train.encoders.bodies import make_body
+from geryon.train.encoders.conducting import key_of
 from geryon.train.encoders.feeding import make_batch
 from geryon.train.encoders.fit import Fitted, Where, feed_of, fit_encoder, objective_of
 from geryon.train.encoders.loop import step_once
 from geryon.train.encoders.objectives import OBJECTIVES
 from geryon.train.encoders.objectives.lejepa import sigreg
+from geryon.train.encoders.pace import rate_at
 from geryon.train.encoders.recipe import EncoderRecipe
 from geryon.train.learner import choose_place, set_up
 from tests.train.encoders import made
@@ -64,9 +67,58 @@ def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(tmp_path: Path) -> No
     assert [row.split(",")[0] for row in rows[1]] == [row.split(",")[0] for row in rows[0]]
 
 
+PLATEAU = {"schedule": "plateau", "validate_steps": 1, "patience": 1, "warmup": 0, "lr": 0.01, "log_steps": 1}
+
+
+def test_the_rate_is_cut_where_validation_stops_improving() -> None:
+    settings = made.recipe(train={**PLATEAU, "patience": 2, "lr_floor": 0.001}).train
+
+    def rates(*judged: float) -> list[float]:
+        return [rate_at(9, 0.5, judged[:n], settings) for n in range(len(judged) + 1)]
+
+    assert rates(0.5, 0.6, 0.6, 0.7, 0.6, 0.7) == pytest.approx([0.01] * 6 + [0.001])
+    assert rates(0.5, 0.4, float("nan"), 0.6, 0.5) == pytest.approx([0.01] * 3 + [0.001] * 3), (
+        "a better one starts anew"
+    )
+    assert rates(*[0.5] * 20)[-1] == pytest.approx(1e-5), "no further than the floor"
+    rising = replace(settings, warmup=0.2)
+    assert [rate_at(9, part, [], rising) for part in (0.1, 0.2, 0.9)] == pytest.approx([0.005, 0.01, 0.01])
+
+
+def test_a_resumed_plateau_is_that_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    recipe = made.recipe(train=PLATEAU)
+    whole = run(recipe, tmp_path / "whole")
+    for steps in (2, 2):
+        assert not run(recipe, tmp_path / "parts", after(steps)).whole
+    resumed = run(recipe, tmp_path / "parts")
+    assert resumed.step == 6 and resumed.sha256 == whole.sha256
+    rates = [[row["lr"] for row in log_of(tmp_path / name)] for name in ("whole", "parts")]
+    assert rates[0] == rates[1] and len(set(rates[0])) > 1, "it was cut, and in both at the same steps"
+
+
+def log_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_plateau_without_patches_to_validate_on_is_refused(tmp_path: Path) -> None:
+    recipe = replace(made.recipe(train=PLATEAU), split=splits.Split(validation=0))
+    with pytest.raises(UsageError, match="plateau needs patches to validate on"):
+        run(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_a_schedule_that_is_not_taken_change_no_key() -> None:
+    plain, other = (made.recipe(train={"patience": n}) for n in (5, 9))
+    assert key_of(plain) == key_of(other) and "schedule" not in plain.train.deciding()
+    plateaus = [made.recipe(train={**PLATEAU, "patience": n}) for n in (5, 9)]
+    assert len({key_of(each) for each in (plain, *plateaus)}) == 3
+
+
 def test_groups_are_never_on_two_sides(tmp_path: Path) -> None:
     run(made.recipe(train={"steps": 1}, split={"held_out": {"glas": ["g1"]}}), tmp_path)
-    cases = splits.read(tmp_path / splits.FILE)["cases"]
+    cases = split_file.read(tmp_path / split_file.FILE)["cases"]
     sides = {(c["source"], c["group"]): {d["side"] for d in cases if d["group"] == c["group"]} for c in cases}
     by_source: dict[tuple[str, str], set[str]] = {}
     for case in cases:
@@ -94,7 +146,7 @@ def test_every_objective_learns(name: str) -> None:
     batch = make_batch(0, feed)
     learner = set_up(network, recipe.train.loop(), choose_place(recipe.train.loop()))
     key = "judge" if name == "bigan" else "total"
-    found = [float(step_once(learner, batch, recipe.train, 0.1)[key]) for _ in range(25)]
+    found = [float(step_once(learner, batch, recipe.train, recipe.train.lr)[key]) for _ in range(25)]
     assert np.mean(found[-3:]) < 0.9 * found[0], found
 
 
@@ -128,7 +180,7 @@ def test_task_weights_change_the_total() -> None:
         network = objective_of(recipe, make_body(recipe))
         batch = make_batch(0, feed_of(recipe, list(made.gathered().values()), network))
         learner = set_up(network, recipe.train.loop(), choose_place(recipe.train.loop()))
-        told = step_once(learner, batch, recipe.train, 0.1)
+        told = step_once(learner, batch, recipe.train, recipe.train.lr)
         totals.append((float(told["total"]), float(told["kather"]), float(told["glas"])))
     assert np.isclose(totals[0][0], totals[0][1] + totals[0][2]) and np.isclose(totals[1][0], totals[1][1])
 

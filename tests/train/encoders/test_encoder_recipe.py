@@ -12,7 +12,8 @@ import yaml
 from geryon.cli import main
 from geryon.errors import UsageError
 from geryon.train.encoders.bodies import make_body
-from geryon.train.encoders.experiment import read_encoder_experiment, tries
+from geryon.train.encoders.experiment import tries
+from geryon.train.encoders.experiment_check import read_encoder_experiment
 from geryon.train.encoders.recipe import parse_encoder_recipe, read_encoder_recipe
 from tests.conftest import ROOT
 from tests.train.encoders import made
@@ -38,6 +39,9 @@ def test_shipped_experiments_leave_the_probed_task_out(path: Path) -> None:
     every = list(tries(read_encoder_experiment(path), folder=path.parent))
     taught = [one for one in every if one.recipe and one.recipe.encoder.objective == "supervised"]
     assert taught and all(one.recipe and one.task not in one.recipe.tasks for one in taught)
+
+
+PLATEAU = {"schedule": "plateau", "validate_steps": 2}
 
 
 def wrong(**changes: Any) -> str:
@@ -83,6 +87,16 @@ def test_all_faults_are_told_at_once() -> None:
         ({"encoder": {"width": 9}}, "width: is 9"),
         ({"train": {"best": True}}, "best needs validate_steps"),
         ({"train": {"batch": 2}}, "batch is 2"),
+        ({"train": {"schedule": "step"}}, "schedule 'step' is unknown (cosine, plateau)"),
+        ({"train": {"schedule": "plateau"}}, "schedule: plateau needs validate_steps"),
+        ({"train": {"factor": 1, "patience": 0}}, "factor is 1.0, must be between 0 and 1; patience is 0"),
+        ({"train": PLATEAU, "split": {"validation": 0}}, "train.schedule: plateau needs a validation, and the split"),
+        ({"train": PLATEAU, "split": {"train_only": ["glas", "kather_crc"]}}, "the split leaves nothing to it"),
+        (
+            {"train": PLATEAU, "encoder": {"objective": "vae"}},
+            "plateau needs a validation of classes, and the",
+        ),
+        ({"train": {**PLATEAU, "best": True}, "encoder": {"objective": "vae"}}, "train.best needs a validation of"),
         ({"tasks": []}, "names no task"),
     ],
 )

@@ -77,10 +77,12 @@ def import_encoder(path: str | Path) -> tuple[dict[str, np.ndarray], EncoderDocu
             tensors = _tensors(file, {len(before) + i: found for i, (found, _) in enumerate(layers)}, shapes)
     except NotPlain as error:
         raise InputError(what=str(error), where=str(path), mend=error.mend) from error
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, (LookupError, TypeError, AttributeError)):  # what Python says of it helps nobody alone
+            said = f"its network is not described as Keras 2 does it ({type(error).__name__}: {said})"
         raise InputError(
-            what=f"is no encoder that Keras 2 saved, or is damaged: {said or type(error).__name__}",
+            what=f"is no encoder that Keras 2 saved, or is damaged: {said}",
             where=str(path),
             mend="fetch or copy it again",
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geryon.atomic import whole_file
+from geryon.atomic import whole_file_of
 from geryon.errors import InputError, MissingPartError
 from geryon.store.features import Volume
 
@@ -33,7 +33,7 @@ def write_bag(
     Attributes are by data set; those of the file stand under "".
     """
     n = len(coords)
-    with whole_file(path) as temporary, library().File(temporary, "w") as file:
+    with whole_file_of(path) as opened_file, library().File(opened_file, "w") as file:
         features = file.create_dataset(name, (n, volume.code), np.float32)
         done = 0
         for codes, _ in volume.strips():

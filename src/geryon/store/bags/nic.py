@@ -6,11 +6,13 @@ the index files, so that a code of zeros is a code.
 
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
 
 import numpy as np
 
-from geryon.atomic import whole_file
+from geryon.atomic import reserve, whole_file
 from geryon.space.centres import distance_map
 from geryon.space.turns import TURNS, turned_back
 from geryon.store.bags.layout import Layout
@@ -32,15 +34,22 @@ def _write(volume: Volume, folder: Path) -> list[Path]:
     }
     made = []
     for name, values in arrays.items():
-        made.append(folder / f"{volume.about.slide}_{name}.npy")
-        with whole_file(made[-1]) as temporary, temporary.open("wb") as file:
-            np.save(file, values)
+        made.append(_saved(folder / f"{volume.about.slide}_{name}.npy", values))
     made.append(_features(volume, folder / f"{volume.about.slide}_features.npy", 0))
     if volume.about.turns == "eight":
         for k in range(TURNS):
             name = f"{volume.about.slide}_{k % 4 * 90}_{'horizontal' if k >= 4 else 'none'}_features.npy"
             made.append(_features(volume, folder / name, k))
     return made
+
+
+def _saved(path: Path, values: np.ndarray) -> Path:
+    """The array as a file; np.save itself does not notice a disk that is full at its last bytes."""
+    held = io.BytesIO()
+    np.save(held, values)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(held.getbuffer())
+    return path
 
 
 def _shape(volume: Volume) -> tuple[int, int]:
@@ -53,11 +62,13 @@ def _features(volume: Volume, path: Path, k: int) -> Path:
     rows, columns = _shape(volume)
     shape = volume.code, *((columns, rows) if k % 2 else (rows, columns))
     with whole_file(path) as temporary:
+        with temporary.open("wb") as file:
+            described = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, described)
+            reserve(file, math.prod(shape) * np.dtype(np.float16).itemsize)
         if 0 in shape:
-            with temporary.open("wb") as file:
-                np.save(file, np.zeros(shape, np.float16))
             return path
-        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        out = np.lib.format.open_memmap(temporary, mode="r+")
         cells = turned_back(np.moveaxis(out, 0, 2), k)
         for top in range(0, rows, ROWS_AT_ONCE):
             many = min(ROWS_AT_ONCE, rows - top)

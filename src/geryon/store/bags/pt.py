@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geryon.atomic import whole_file
+from geryon.atomic import whole_file_of
 from geryon.store.bags.layout import Layout
 from geryon.store.features import Volume
 
@@ -14,8 +14,8 @@ def _write(volume: Volume, folder: Path) -> list[Path]:
 
     path = folder / f"{volume.about.slide}.pt"
     codes, _ = volume.bag()
-    with whole_file(path) as temporary:
-        torch.save(torch.from_numpy(codes), temporary)
+    with whole_file_of(path) as file:
+        torch.save(torch.from_numpy(codes), file)
     return [path]
 
 

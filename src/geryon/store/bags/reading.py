@@ -95,6 +95,7 @@ def read_bag(path: str | Path) -> Bag:
         raise InputError(what=what, where=str(path), mend="copy it anew, or make it anew")
     unit, patch = _scale(name, told, of_coords)
     patch_um, tile_px = _number(told, "patch_um", "tile_size_um"), _number(told, "tile_size_px")
+    patch_um = patch_um or (patch if patch and unit == "um" else 0.0)
     return Bag(
         path=path,
         slide=path.stem,

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geryon.atomic import whole_file
 from geryon.tasks.intervals import span
 from geryon.train import interval_plot
+from geryon.train.encoders.experiment import EncoderExperiment, Try
 from geryon.train.encoders.figures import FIGURES, Figure
 from geryon.train.encoders.probing import Probed, differences, table
 
-if TYPE_CHECKING:
-    from geryon.train.encoders.experiment import EncoderExperiment, Try
-
 TABLE, PLOT = "table.md", "plot.svg"
-Done = Sequence[tuple["Try", Probed]]
+Done = Sequence[tuple[Try, Probed]]
 
 
 def report(experiment: EncoderExperiment, done: Done, out: Path) -> Path:

@@ -1,45 +1,25 @@
 """Experiments on encoders: each task left out in turn, encoders trained on others, probes on the one left out.
 
-An experiment is a YAML file with the key `encoders`: a base recipe and what each run changes of it. Trainings that come
-out the same (another experiment's in the same folder too) are done once; a later call takes over what is there.
+An experiment is a YAML file with the key `encoders`: a base recipe and what each run changes of it. What is looked at
+before it starts is in experiment_check, what it does in conducting.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from itertools import product
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geryon.atomic import whole_file
-from geryon.errors import GeryonError, UsageError
-from geryon.events import Advanced, Finished, Started, Tell, nobody
-from geryon.nets.encoder import MEAN_RGB, TIMM, Encoder, find_encoder, load_encoder
-from geryon.nets.model import ResearchOnly
+from geryon.nets.encoder import MEAN_RGB, TIMM, find_encoder
 from geryon.train.augment_settings import STRICT
-from geryon.train.checkpoints import STATE
-from geryon.train.encoders.checks import name_faults
-from geryon.train.encoders.comparison import report
-from geryon.train.encoders.fit import Where, fit_encoder
-from geryon.train.encoders.patches import Patches, gather, get_patch_task
 from geryon.train.encoders.probe import ProbeSettings
-from geryon.train.encoders.probing import PLACES_MPP, PLACES_UM, Probed, is_taught, probe, read_probed
 from geryon.train.encoders.recipe import EncoderRecipe, parse_encoder_recipe
-from geryon.train.encoders.validation import some
 from geryon.train.experiment import merge_patch
-from geryon.train.faults import refuse, told
-from geryon.train.recipe import read_yaml, valid
 from geryon.train.settings import SettingsError
-
-STAGE = "experiment"
-TRAINED, RESULTS = "trained", "results"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +45,9 @@ class EncoderExperiment:
     """
     counts: tuple[int, ...] = ()
     """Numbers of tasks: each run learns from so many of the others, nested, in an order drawn by the seed; (): all."""
+    steps_a_task: int = 0
+    """With counts: so many steps for each task of a training, so that a task more brings its own patches; 0: the steps
+    of the base, which more tasks share."""
     seeds: tuple[int, ...] = (0,)
     """Each training is done with each; with counts each is an order of tasks, too."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
@@ -79,6 +62,7 @@ class EncoderExperiment:
             (len(set(names)) < len(names), "a name stands for two encoders"),
             (supervised, f"once holds {', '.join(supervised)}, which would learn the classes that it is probed on"),
             (bool(self.counts) and max(self.counts) >= len(tasks), "counts goes beyond the tasks that are left"),
+            (self.steps_a_task < 0 or (self.steps_a_task > 0 and not self.counts), "steps_a_task is of counts"),
             (any(task not in tasks for task in self.left_out), "left_out names what is none of the base's tasks"),
         )
         faults = [text for bad, text in checks if bad]
@@ -109,45 +93,6 @@ class Try:
     other: str = ""
 
 
-def read_encoder_experiment(path: Path, *, data: Path | None = None) -> EncoderExperiment:
-    """The experiment in that YAML file; one UsageError lists its faults. Files that it names lie beside it.
-
-    All recipes and tasks are read, and where `data` is given `others` are looked for (also below it).
-    """
-    experiment = valid(EncoderExperiment, read_yaml(path), where=str(path))
-    lines = told(name_faults(experiment.probed))
-    lines += _others_that_lack(experiment, data) if data is not None else []
-    try:
-        for one in tries(experiment, folder=path.parent):
-            assert one.recipe or one.other
-    except UsageError as error:
-        lines += [line.strip() for line in error.what.splitlines()[1:]] or [error.what]
-    if lines:
-        raise refuse(list(dict.fromkeys(lines)), where=str(path), is_input=False)
-    return experiment
-
-
-def _others_that_lack(experiment: EncoderExperiment, data: Path) -> list[str]:
-    """A line for each encoder of `others` that is not there."""
-    lines = []
-    every = product(experiment.seeds, experiment.probed, experiment.others.items())
-    asked = [Try(task=task, label=label, seed=seed, other=other) for seed, task, (label, other) in every]
-    for name in dict.fromkeys(found.other for one in asked for found in _others(experiment, one)):
-        try:
-            _find_other(name, data)
-        except GeryonError as error:
-            lines.append(f"others: {error}")
-    return lines
-
-
-def _find_other(name: str, data: Path) -> Path | str:
-    """The file of an encoder that is there, or the name of one that has none; raises as geryon.load_encoder does."""
-    found = next((path for path in (Path(name), data / name) if path.is_file()), None)
-    if found is None and name != MEAN_RGB.name and not name.startswith(TIMM):
-        find_encoder(name)
-    return found or name
-
-
 def tries(experiment: EncoderExperiment, *, folder: Path = Path()) -> Iterator[Try]:
     """Everything that is probed, in the order in which it is done: first seed first, task by task."""
     tasks = list(experiment.encoders.get("tasks", ()))
@@ -157,15 +102,16 @@ def tries(experiment: EncoderExperiment, *, folder: Path = Path()) -> Iterator[T
             for label, patch in experiment.runs.items():
                 for count in experiment.counts or (0,):
                     chosen = _first(rest, count, seed) if count else rest
-                    recipe = _recipe(experiment, patch, seed, tasks=chosen, folder=folder)
+                    steps = {"train": {"steps": experiment.steps_a_task * count}} if experiment.steps_a_task else {}
+                    recipe = _recipe(experiment, merge_patch(patch, steps), seed, tasks=chosen, folder=folder)
                     yield Try(task=task, label=label, seed=seed, count=count, recipe=recipe)
             for label, patch in experiment.once.items():
                 yield Try(task=task, label=label, seed=seed, recipe=_recipe(experiment, patch, seed, folder=folder))
             for label, other in experiment.others.items():
-                yield from _others(experiment, Try(task=task, label=label, seed=seed, other=other))
+                yield from others_of(experiment, Try(task=task, label=label, seed=seed, other=other))
 
 
-def _others(experiment: EncoderExperiment, one: Try) -> Iterator[Try]:
+def others_of(experiment: EncoderExperiment, one: Try) -> Iterator[Try]:
     """The encoders that a name stands for."""
     if "{seed}" not in one.other and one.seed != experiment.seeds[0]:
         return
@@ -175,6 +121,14 @@ def _others(experiment: EncoderExperiment, one: Try) -> Iterator[Try]:
         for name, value in told.items():
             path = path.replace(f"{{{name}}}", value)
         yield replace(one, other=path, count=count)
+
+
+def find_other(name: str, data: Path) -> Path | str:
+    """The file of an encoder that is there, or the name of one that has none; raises as geryon.load_encoder does."""
+    found = next((path for path in (Path(name), data / name) if path.is_file()), None)
+    if found is None and name != MEAN_RGB.name and not name.startswith(TIMM):
+        find_encoder(name)
+    return found or name
 
 
 def _first(rest: list[str], count: int, seed: int) -> list[str]:
@@ -191,98 +145,3 @@ def _recipe(
     if tasks is not None and "tasks" not in patch:
         merged["tasks"] = tasks
     return parse_encoder_recipe(merged, folder=folder, where=experiment.question)
-
-
-def conduct(
-    experiment: EncoderExperiment,
-    *,
-    out: Path,
-    data: Path,
-    folder: Path = Path(),
-    tell: Tell = nobody,
-    stop: Callable[[], bool] = lambda: False,
-) -> Path | None:
-    """Every training and probe that is not there yet, then the table and the plot; None where it was stopped.
-
-    The table is written anew after every probe, so that what is done can be read while the rest is at work.
-    """
-    begun = time.monotonic()
-    every = list(tries(experiment, folder=folder))
-    at = _At(experiment=experiment, out=out, data=data, tell=tell, stop=stop, places={})
-    tell(Started(stage=STAGE, total=len(every), unit="probes"))
-    done: list[tuple[Try, Probed]] = []
-    for one in every:
-        found = _result(at, one)
-        if found is None:
-            return None
-        done.append((one, found))
-        report(experiment, done, out)
-        tell(Advanced(stage=STAGE, note=f"{one.label} on {one.task}"))
-    tell(Finished(stage=STAGE, seconds=time.monotonic() - begun))
-    return report(experiment, done, out)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _At:
-    """An experiment at work."""
-
-    experiment: EncoderExperiment
-    out: Path
-    data: Path
-    tell: Tell
-    stop: Callable[[], bool]
-    places: dict[str, Patches]
-    """All places of the tasks that were read so far."""
-
-    def patches(self, task: str) -> Patches:
-        if task not in self.places:
-            self.places[task] = gather(get_patch_task(task), self.data, patch_um=PLACES_UM, mpp=PLACES_MPP)
-        return self.places[task]
-
-
-def _result(at: _At, one: Try) -> Probed | None:
-    """What a probe says, asked now where it is not known; None where the training before it was stopped."""
-    path = _encoder_of(at, one)
-    if path is None:
-        return None
-    settings = at.experiment.probe
-    sha256 = hashlib.sha256(path.read_bytes() if isinstance(path, Path) else path.encode()).hexdigest()
-    key = hashlib.sha256(json.dumps([sha256, one.task, asdict(settings)], sort_keys=True).encode()).hexdigest()
-    file = at.out / RESULTS / f"{key[:16]}.json"
-    if file.exists():
-        return read_probed(json.loads(file.read_text(encoding="utf-8")))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResearchOnly)  # it is only compared with others
-        encoder: Encoder = load_encoder(str(path))
-    patches = at.patches(one.task)
-    patches = patches.rows(some(len(patches.labels), settings.patches))
-    found = probe(encoder, patches, settings, taught=is_taught(encoder))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as fresh:
-        fresh.write_text(json.dumps(found.document()) + "\n", encoding="utf-8")
-    return found
-
-
-def _encoder_of(at: _At, one: Try) -> Path | str | None:
-    """The encoder's file, trained now where it is not there; None where that was stopped."""
-    if one.recipe is None:
-        return _find_other(one.other, at.data)
-    recipe = one.recipe
-    folder = at.out / TRAINED / f"{recipe.name}-{key_of(recipe)}"
-    path = folder / f"{recipe.name}.safetensors"
-    if path.exists():
-        return path
-    at.tell(Advanced(stage=STAGE, n=0, note=f"training {folder.name}: {one.label} on {', '.join(recipe.tasks)}"))
-    same = (recipe.patch_um, recipe.mpp) == (PLACES_UM, PLACES_MPP)
-    gathered = {task: at.patches(task) for task in recipe.tasks} if same else {}
-    fitted = fit_encoder(recipe, out=folder, where=Where(data=at.data, gathered=gathered, stop=at.stop), tell=at.tell)
-    if not fitted.whole:
-        return None
-    (folder / STATE).unlink(missing_ok=True)  # the encoder is whole: the state would only fill the disk
-    return path
-
-
-def key_of(recipe: EncoderRecipe) -> str:
-    """A name for all that decides about the weights."""
-    told = json.dumps(asdict(recipe), sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:12]

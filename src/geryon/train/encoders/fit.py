@@ -12,7 +12,7 @@ from geryon.errors import InputError, UsageError
 from geryon.events import Tell, nobody
 from geryon.nets.encoders.document import EncoderDocument, save_encoder
 from geryon.nets.weights import SourceDocument
-from geryon.train import leaks, splits
+from geryon.train import leaks, split_file, splits
 from geryon.train.checkpoints import STATE
 from geryon.train.curves_page import write_curves
 from geryon.train.encoders.bodies import Body, make_body
@@ -21,7 +21,7 @@ from geryon.train.encoders.draws import Feed
 from geryon.train.encoders.loop import Trained, train
 from geryon.train.encoders.objectives import OBJECTIVES, SUPERVISED, UNTAUGHT, Asked
 from geryon.train.encoders.patches import Patches, gather, source_of
-from geryon.train.encoders.recipe import EncoderRecipe, read_encoder_recipe
+from geryon.train.encoders.recipe import PLATEAU, EncoderRecipe, read_encoder_recipe
 from geryon.train.encoders.validation import Validation, check_patches
 from geryon.train.faults import of_error, refuse, told
 from geryon.train.splits import Item, Split
@@ -147,17 +147,24 @@ def split_patches(
     faults = splits.faults(items, recipe.split)
     if faults:
         raise refuse(told(faults), where=recipe.name, is_input=False)
-    if (out / STATE).exists() and not (out / splits.FILE).exists():
+    if (out / STATE).exists() and not (out / split_file.FILE).exists():
         raise UsageError(
-            what=f"there is a training state without {splits.FILE}: nobody knows what it has learnt from",
+            what=f"there is a training state without {split_file.FILE}: nobody knows what it has learnt from",
             where=str(out),
             mend="choose another --out",
         )
-    out.mkdir(parents=True, exist_ok=True)
-    splits.keep(out, splits.document(items, recipe.split, start=began, name=recipe.name))
-    return tuple(
+    learning, checking = (
         [of_side(patches, recipe.split, side) for patches in gathered] for side in (splits.TRAIN, splits.VALIDATION)
-    )  # type: ignore[return-value]
+    )
+    if recipe.train.schedule == PLATEAU and not any(len(patches.labels) for patches in checking):
+        raise UsageError(
+            what="schedule: plateau needs patches to validate on, and the split leaves none",
+            where=recipe.name,
+            mend="change the split, or write schedule: cosine",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    split_file.keep(out, split_file.document(items, recipe.split, start=began, name=recipe.name))
+    return learning, checking
 
 
 def of_side(patches: Patches, split: Split, side: str) -> Patches:

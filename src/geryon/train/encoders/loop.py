@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from geryon.train.course import fraction
 from geryon.train.encoders.draws import Feed
 from geryon.train.encoders.feeding import Batch, make_batch
 from geryon.train.encoders.objectives import Seen
+from geryon.train.encoders.pace import rate_at
 from geryon.train.encoders.recipe import EncoderSettings
 from geryon.train.learner import Learner, Place, choose_place, set_up, update_average
-from geryon.train.step import rate
 
 STAGE = "train"
 MEAN = "balanced_accuracy"
@@ -117,7 +117,7 @@ def _resume(learner: Learner, out: Path, settings: EncoderSettings, tell: Tell) 
     progress = checkpoints.restore(learner, out)
     for name in (curves.LOG, curves.VALIDATION):
         curves.rewind(out / name, progress.step)
-    told = {name: value for name, value in asdict(settings).items() if name not in IDLE}
+    told = {name: value for name, value in settings.deciding().items() if name not in IDLE}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     if progress.step and progress.settings != digest:
         tell(Warned(text=f"the settings changed at step {progress.step}: the result is not that of either alone"))
@@ -136,17 +136,18 @@ def _steps(run: _Run, make: Callable[[int], Batch], stop: Callable[[], bool]) ->
         if part >= 1.0 or stop():
             return part >= 1.0
         run.waited += seconds - run.progress.seconds
-        _add(run, step_once(run.learner, batch, settings, part))
+        lr = rate_at(batch.step, part, run.progress.judged, settings)
+        _add(run, step_once(run.learner, batch, settings, lr))
         run.progress = replace(run.progress, step=run.progress.step + 1, seconds=run.seconds)
         _after(run, part)
     return True
 
 
-def step_once(learner: Learner, batch: Batch, settings: EncoderSettings, part: float) -> dict[str, Tensor]:
-    """One step of the learner; the losses by name, "total" and "gradient" (its norm)."""
+def step_once(learner: Learner, batch: Batch, settings: EncoderSettings, lr: float) -> dict[str, Tensor]:
+    """One step of the learner at that rate; the losses by name, "total" and "gradient" (its norm)."""
     torch.manual_seed(settings.seed * 1_000_003 + batch.step)
     for group in learner.optimizer.param_groups:
-        group["lr"] = rate(batch.step, part, settings.loop())
+        group["lr"] = lr
     learner.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(learner.place.device.type, dtype=torch.bfloat16, enabled=learner.place.autocast):
         losses = learner.network.losses(seen(batch, learner.place))  # type: ignore[operator]
@@ -190,6 +191,8 @@ def _after(run: _Run, part: float) -> None:
         _log(run, part)
     if settings.validate_steps and step % settings.validate_steps == 0:
         _judge(run)
+        judged = (*run.progress.judged, run.figures.get(MEAN, math.nan))
+        run.progress = replace(run.progress, judged=judged)
         _keep(run)
     elif time.monotonic() - run.kept_at >= 60.0 * settings.keep_minutes:
         _keep(run)
@@ -200,7 +203,7 @@ def _log(run: _Run, part: float) -> None:
     seconds = max(time.monotonic() - run.since_at, 1e-9)
     figures = {
         "seconds": progress.seconds,
-        "lr": rate(progress.step, part, settings.loop()),
+        "lr": rate_at(progress.step, part, progress.judged, settings),
         "patches_per_second": (progress.step - run.since) * settings.batch / seconds,
         "waiting": run.waited / seconds,
         **{name: float(value) / run.counts[name] for name, value in run.sums.items()},

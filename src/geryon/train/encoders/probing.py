@@ -14,7 +14,7 @@ from geryon.events import Tell, Warned, nobody
 from geryon.nets.encoder import Encoder, load_encoder
 from geryon.tasks.intervals import span
 from geryon.train import leaks, splits
-from geryon.train.encoders.checks import folder_faults
+from geryon.train.encoders.checks import look_at
 from geryon.train.encoders.figures import FIGURES, Figure, figures_of
 from geryon.train.encoders.patches import Patches, gather, get_patch_task, still
 from geryon.train.encoders.probe import ProbeSettings, answers, folds_of
@@ -148,7 +148,7 @@ def probe_all(
 
     Before the first probe one error tells all encoders, tasks and sources' folders that are not there.
     """
-    loaded, faults = [], folder_faults(tasks, data)
+    loaded, (_, faults) = [], look_at(tasks, data)
     for name in encoders:
         try:
             loaded.append(load_encoder(name, engine=engine))

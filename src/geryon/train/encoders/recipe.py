@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from geryon.train.splits import Split
 KEY = "encoder"
 BODIES = ("nic-64", "nic-128", "lite0", "lite0-128", "geryon-s", "mean-rgb")
 """Also timm:NAME."""
+SCHEDULES = COSINE, PLATEAU = "cosine", "plateau"
 NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -62,9 +63,15 @@ class EncoderSettings:
     batch: int = 64
     """Patches a step."""
     lr: float = 2e-3
-    """Highest learning rate (AdamW): up linearly, then down a cosine."""
+    """Highest learning rate (AdamW): up linearly, then down by the schedule."""
+    schedule: str = "cosine"
+    """"cosine" (down to lr_floor at the end) or "plateau" (cut whenever validation stops improving)."""
+    factor: float = 0.1
+    """Of a plateau: what is left of the rate after `patience` validations without a better mean balanced accuracy."""
+    patience: int = 5
+    """Of a plateau: validations without a better one before each cut."""
     lr_floor: float = 0.01
-    """Part of it that is left at the end; 1 keeps it as it is."""
+    """Part of the highest rate that is left at the end, or at least; 1 keeps it as it is."""
     warmup: float = 0.05
     """Part of the run in which the rate rises."""
     weight_decay: float = 0.02
@@ -106,6 +113,11 @@ class EncoderSettings:
         checks = (
             (self.batch < 8, f"batch is {self.batch}, must be at least 8"),
             (self.best and not self.validate_steps, "best needs validate_steps"),
+            (self.schedule not in SCHEDULES, f"schedule {self.schedule!r} is unknown ({', '.join(SCHEDULES)})"),
+            (self.schedule == PLATEAU and not self.validate_steps, "schedule: plateau needs validate_steps"),
+            (not 0 < self.factor < 1, f"factor is {self.factor}, must be between 0 and 1"),
+            (not 0 <= self.lr_floor <= 1, f"lr_floor is {self.lr_floor}, must be in 0..1"),
+            (self.patience < 1, f"patience is {self.patience}, must be at least 1"),
             (self.validate_on < 8, f"validate_on is {self.validate_on}, must be at least 8"),
             (any(w < 0 for w in self.task_weights.values()), "task_weights must not be negative"),
         )
@@ -120,6 +132,12 @@ class EncoderSettings:
         more = ("keep_minutes", "log_steps", "threads", "ahead", "device", "precision", "seed")
         told = {name: getattr(self, name) for name in (*same, *more)}
         return LoopSettings(epoch_steps=self.validate_steps, **told)
+
+    def deciding(self) -> dict[str, Any]:
+        """All but those of a schedule that is not taken: they change nothing."""
+        told = asdict(self)
+        of_plateau = ("schedule", "factor", "patience") if self.schedule == COSINE else ()
+        return {name: value for name, value in told.items() if name not in of_plateau}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +182,7 @@ def parse_encoder_recipe(raw: Any, *, folder: Path, where: str) -> EncoderRecipe
     """The recipe that a document describes; files that it names lie below `folder`."""
     faults = [*fill_held_out(raw, folder, sources_of(raw)), *fill_preset(raw)]
     recipe, wrong = tried(EncoderRecipe, raw)
-    faults += wrong + _named(raw) + (_of_batch(recipe) if recipe else [])
+    faults += wrong + _named(raw) + ([*_of_batch(recipe), *_of_validation(recipe)] if recipe else [])
     if recipe is None or faults:
         raise refuse(faults, where=where, is_input=False)
     return recipe
@@ -237,6 +255,20 @@ def _of_batch(recipe: EncoderRecipe) -> list[str]:
     if recipe.encoder.objective != SUPERVISED or batch >= least:
         return []
     return [f"train.batch: is {batch}, must be at least {least}: a step needs two patches of each task"]
+
+
+def _of_validation(recipe: EncoderRecipe) -> list[str]:
+    """What asks for figures of a validation where there are none."""
+    settings, objective = recipe.train, recipe.encoder.objective
+    asked = {"train.schedule: plateau": settings.schedule == PLATEAU, "train.best": settings.best}
+    mine = {task.source for task in recipe.task_values()}
+    if objective != SUPERVISED:
+        why = f"a validation of classes, and the objective {objective} learns none"
+    elif not recipe.split.validates or mine <= set(recipe.split.train_only):
+        why = "a validation, and the split leaves nothing to it (split.validation, split.train_only)"
+    else:
+        return []
+    return [f"{name} needs {why}" for name, is_asked in asked.items() if is_asked]
 
 
 def _of_split(raw: dict[str, Any]) -> list[str]:

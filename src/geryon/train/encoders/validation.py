@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from geryon.tasks.weighted_metrics import balanced_accuracy
 from geryon.train.encoders.loop import MEAN
 from geryon.train.encoders.objectives.supervised import Supervised
 from geryon.train.encoders.patches import Patches, still
@@ -42,7 +43,8 @@ class Validation:
         for checked, head in zip(self.tasks, network.heads, strict=True):
             if len(checked.labels):
                 said = np.concatenate([found.argmax(axis=1) for found in _answers(network.encoder, head, checked)])
-                figures[f"{checked.name} balanced_accuracy"] = balanced_accuracy(checked.labels, said)
+                every = np.ones((1, len(said)))
+                figures[f"{checked.name} balanced_accuracy"] = float(balanced_accuracy(checked.labels, said, every)[0])
         return {**figures, MEAN: float(np.mean(list(figures.values())))} if figures else {}
 
 
@@ -51,11 +53,6 @@ def _answers(encoder: nn.Module, head: nn.Module, checked: Checked) -> list[np.n
     place = next(head.parameters()).device
     parts = (checked.patches[i : i + AT_ONCE] for i in range(0, len(checked.patches), AT_ONCE))
     return [head(encoder(torch.from_numpy(part).to(place).permute(0, 3, 1, 2))).float().cpu().numpy() for part in parts]
-
-
-def balanced_accuracy(labels: np.ndarray, said: np.ndarray) -> float:
-    """Mean over the classes that are there of the part of each that is told right."""
-    return float(np.mean([(said[labels == kind] == kind).mean() for kind in np.unique(labels)]))
 
 
 def check_patches(patches: Patches, most: int, *, side_px: int, mpp: float) -> Checked:

@@ -1,7 +1,7 @@
-"""Figures of answers about slides, each from weights: float [m, slide], so that m drawings of patients are one call.
+"""Figures of answers, each from weights: float [m, n], so that m drawings of patients are one call.
 
-A weight is how often a slide stands in a drawing; ones give the figure of all slides as they are. A figure that can't
-be had (one class alone) is nan.
+A weight is how often an answer stands in a drawing; ones give the figure of all as they are. A figure that can't be had
+(one class alone) is nan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from geryon.tasks.class_metrics import mean_of_known, share
 from geryon.tasks.intervals import drawings, span
-from geryon.tasks.probability_metrics import BINS
+from geryon.tasks.probability_metrics import bin_of, binned_error
 
 DRAWS = 1000
 
@@ -20,7 +20,7 @@ DRAWS = 1000
 def with_intervals(
     scores: Callable[[np.ndarray], dict[str, np.ndarray]], patients: Sequence[str], *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """{figure: {"value", "low", "high"}}: 95 % percentile intervals over drawings of patients, all their slides
+    """{figure: {"value", "low", "high"}}: 95 % percentile intervals over drawings of patients, all that is theirs
     together; low and high are nan with fewer than two patients."""
     names = sorted(set(patients))
     place = {name: k for k, name in enumerate(names)}
@@ -35,16 +35,18 @@ def with_intervals(
 
 
 def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[m]: the weighted mean of values [slide]."""
+    """[m]: the weighted mean of values [n]."""
     return share(weights @ values, weights.sum(1))
 
 
 def auc(is_so: np.ndarray, p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """[m]: area under the ROC curve as Mann and Whitney count it: pairs in the right order, ties half."""
-    so, other = p[is_so][:, None], p[~is_so]
-    right = (so > other) + (so == other) / 2
-    of_so, of_other = weights[:, is_so], weights[:, ~is_so]
-    return share(((of_so @ right) * of_other).sum(1), of_so.sum(1) * of_other.sum(1))
+    order = np.argsort(p[~is_so], kind="stable")
+    below = np.pad(np.cumsum(weights[:, ~is_so][:, order], axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+    first, last = (np.searchsorted(p[~is_so][order], p[is_so], side=side) for side in ("left", "right"))
+    of_so = weights[:, is_so]
+    right = (of_so * (below[:, first] + below[:, last]) / 2).sum(1)
+    return share(right, of_so.sum(1, dtype=np.float64) * below[:, -1])
 
 
 def balanced_accuracy(true: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -54,14 +56,12 @@ def balanced_accuracy(true: np.ndarray, found: np.ndarray, weights: np.ndarray) 
 
 
 def calibration_error(is_so: np.ndarray, p: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[m]: expected calibration error over 15 bins of equal width (Guo et al., ICML 2017, section 2)."""
-    bins = np.clip(np.ceil(p * BINS).astype(int) - 1, 0, BINS - 1)
-    gaps = weights @ ((is_so - p)[:, None] * (bins[:, None] == np.arange(BINS)))
-    return share(np.abs(gaps).sum(1), weights.sum(1))
+    """[m]: expected calibration error (probability_metrics.binned_error)."""
+    return binned_error(weights * (is_so - p), bin_of(p), weights.sum(1))
 
 
 def pearson(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[m]: correlation; a and b are [slide] or [m, slide]."""
+    """[m]: correlation; a and b are [n] or [m, n]."""
     total = weights.sum(1, keepdims=True)
     a, b = (v - (weights * v).sum(1, keepdims=True) / total for v in (a, b))
     over = np.sqrt((weights * a * a).sum(1) * (weights * b * b).sum(1))
@@ -74,7 +74,7 @@ def spearman(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[m, slide]: the middle rank of each value in a drawing, but for a constant."""
+    """[m, n]: the middle rank of each value in a drawing, but for a constant."""
     below = (values[:, None] > values) + (values[:, None] == values) / 2
     return weights @ below.T.astype(float)
 
