@@ -81,6 +81,7 @@ PLANNED: dict[str, Planned] = {
     "code_choice": Planned(None, ()),
     "batchnorm": Planned(None, None),
     "synthetic_cohort": Planned(None, ("--slides", "40", "--size-mm", "1.2x1.2", "--epochs", "150")),
+    "digits": Planned(None, ("--seen", "0")),
     "gpu": Planned(None, None),
 }
 """In the order in which they run."""

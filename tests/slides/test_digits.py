@@ -54,18 +54,6 @@ def test_draws_leak_as_much_as_their_law_says(legacy: bool, share: float, alone:
     assert np.mean(of_other) == pytest.approx(alone, abs=0.02)
 
 
-def test_counts_of_digits_alone_do_not_tell_which_rectangle_is_tilted() -> None:
-    right = []
-    for i in range(300):
-        what = draw(i, seed=2, size_px=900)
-        where = layout(what, seed=2, size_px=900)
-        counts = np.bincount(where.digits, minlength=CLASSES)
-        two = set(np.argsort(counts)[-2:].tolist())
-        if two == {what.label, what.distractor}:
-            right.append(int(counts.argmax() == what.label))
-    assert len(right) > 150 and abs(np.mean(right) - 0.5) < 0.12
-
-
 def test_labels_are_balanced_and_draws_repeat() -> None:
     draws = [draw(i, seed=4, size_px=900) for i in range(50)]
     for start in range(0, 50, 10):

@@ -111,10 +111,11 @@ def gathered(runs: Sequence[Mapping[str, Any]]) -> dict[Key, Point]:
         key = run["ratio"], run["train"], run["pooling"]
         before = right.get(key, (0.0, 0))
         right[key] = before[0] + run["accuracy"] * run["test"], before[1] + run["test"]
-    return {key: _point(count, n) for key, (count, n) in right.items()}
+    return {key: wilson(count, n) for key, (count, n) in right.items()}
 
 
-def _point(right: float, n: int) -> Point:
+def wilson(right: float, n: int) -> Point:
+    """The share of right answers among n."""
     p, z2 = right / n, Z * Z / n
     middle, half = (p + z2 / 2) / (1 + z2), Z * math.sqrt(p * (1 - p) / n + z2 / 4 / n) / (1 + z2)
     return Point(accuracy=p, low=middle - half, high=middle + half, images=n)

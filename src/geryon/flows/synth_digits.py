@@ -67,7 +67,7 @@ def synth_digits(out: Path | str, settings: Digits, *, tell: events.Tell = event
     rows = []
     _write_encoder(out / ENCODER, [_painted(2 * k, banks, settings) for k in range(LEARNT_FROM)], settings)
     for number in range(settings.count):
-        what, where = _drawn(number, settings)
+        what, where = drawn(number, settings)
         names = _names(number, what, legacy=settings.legacy)
         if not (out / names[0]).exists() or not (out / names[1]).exists():
             _write(out / names[0], _painted(number, banks, settings))
@@ -102,7 +102,8 @@ def _keep_about(out: Path, settings: Digits, glyphs: Sequence[Glyphs]) -> None:
     synth_about.keep(path, about)
 
 
-def _drawn(number: int, settings: Digits) -> tuple[Draw, Layout]:
+def drawn(number: int, settings: Digits) -> tuple[Draw, Layout]:
+    """What image `number` of a set shows, and where; nothing is painted."""
     of_split, test = divmod(number, 2)
     seed = 2 * settings.seed + test
     what = draw(of_split, seed=seed, size_px=settings.size_px, legacy=settings.legacy)
@@ -110,7 +111,7 @@ def _drawn(number: int, settings: Digits) -> tuple[Draw, Layout]:
 
 
 def _painted(number: int, banks: Sequence[Glyphs], settings: Digits) -> np.ndarray:
-    _, where = _drawn(number, settings)
+    _, where = drawn(number, settings)
     rng = np.random.default_rng([settings.seed, 67, number])
     return painted(where, banks[number % 2], rng, legacy=settings.legacy)
 
